@@ -1,8 +1,8 @@
 """Multilabel oversampling and hybrid graph networks for drug effects.
 
-The study follows Bose and Cong (arXiv 2410.09280): many drug effects predicted at once from molecular
-graphs, with the training set oversampled because most effects are rare. Layers, each importing only
-those before it::
+The study follows Bose and Cong (arXiv 2410.09280): many drug effects predicted at once from
+molecular graphs, with the training set oversampled because most effects are rare. Layers, each
+importing only those before it::
 
     imbalance, data, simulated  ->  resampling, featurize, splits, evaluation
     ->  models, training, baselines  ->  protocol, leakage, explain  ->  plots  ->  widgets
@@ -59,7 +59,7 @@ _EXPORTS = {
     "run_study": "protocol",
     "tune_thresholds": "evaluation",
 }
-__all__ = [*_EXPORTS, *_MODULES]
+__all__ = list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
@@ -71,4 +71,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

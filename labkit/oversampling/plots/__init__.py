@@ -1,0 +1,34 @@
+"""Figures of the oversampling study; every function returns its axes."""
+
+from labkit.oversampling.plots.imbalance import (
+    cooccurrence_map,
+    imbalance_bars,
+    imbalance_before_after,
+    scumble_histogram,
+    sparsity_curve,
+)
+from labkit.oversampling.plots.leakage import leakage_scores, seen_and_unseen, split_flow
+from labkit.oversampling.plots.molecules import chemical_space, most_copied
+from labkit.oversampling.plots.scores import (
+    arm_scores,
+    difference_intervals,
+    parity,
+    per_label_scores,
+)
+
+__all__ = [
+    "arm_scores",
+    "chemical_space",
+    "cooccurrence_map",
+    "difference_intervals",
+    "imbalance_bars",
+    "imbalance_before_after",
+    "leakage_scores",
+    "most_copied",
+    "parity",
+    "per_label_scores",
+    "scumble_histogram",
+    "seen_and_unseen",
+    "sparsity_curve",
+    "split_flow",
+]

@@ -1,0 +1,108 @@
+"""Pictures of molecules: where added rows lie in chemical space, which drugs were copied."""
+
+from __future__ import annotations
+
+import numpy as np
+from IPython.display import SVG
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from rdkit import Chem
+from rdkit.Chem import Draw
+from sklearn.decomposition import PCA
+
+from labkit.oversampling.data import MoleculeTable
+from labkit.viz.style import PALETTE
+
+
+def chemical_space(
+    fingerprints: np.ndarray,
+    resampled: np.ndarray,
+    source: np.ndarray,
+    is_synthetic: np.ndarray,
+    ax: Axes | None = None,
+) -> Axes:
+    """First two principal components of the fingerprints, with what a sampler added.
+
+    Parameters
+    ----------
+    fingerprints : ndarray of shape (n_molecules, n_bits)
+        Of the original training molecules; the components are fitted on these alone.
+    resampled : ndarray of shape (n_rows, n_bits)
+        Fingerprints after resampling.
+    source : ndarray of shape (n_rows,)
+        Sampler attribute ``sample_indices_``: the original row behind each row.
+    is_synthetic : ndarray of shape (n_rows,)
+        Sampler attribute ``is_synthetic_``: rows whose features were made, not copied.
+    ax : Axes, optional
+        Where to draw; a new figure otherwise.
+
+    Returns
+    -------
+    Axes
+        Originals gray; copied molecules as circles that grow with the number of copies;
+        synthetic rows as crosses.
+    """
+    components = PCA(n_components=2, random_state=0).fit(fingerprints.astype(np.float32))
+    original = components.transform(fingerprints)
+    copies = np.bincount(source[~is_synthetic], minlength=len(fingerprints)) - 1
+    copied = copies > 0
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    ax.scatter(*original.T, s=7, color=PALETTE["gray"], alpha=0.5, linewidth=0, label="original")
+    if copied.any():
+        ax.scatter(
+            *original[copied].T,
+            s=18 * copies[copied],
+            facecolor="none",
+            linewidth=1.3,
+            edgecolor=PALETTE["vermilion"],
+            label="copied (area: number of copies)",
+        )
+    if is_synthetic.any():
+        ax.scatter(
+            *components.transform(resampled[is_synthetic]).T,
+            s=22,
+            marker="x",
+            linewidth=1,
+            color=PALETTE["blue"],
+            label="synthetic fingerprint",
+        )
+    explained = components.explained_variance_ratio_
+    ax.set_xlabel(f"principal component 1 ({explained[0]:.0%} of the variance)")
+    ax.set_ylabel(f"principal component 2 ({explained[1]:.0%})")
+    ax.legend()
+    return ax
+
+
+def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> SVG:
+    """Grid of the molecules that a sampler copied most, with their effects.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+        The molecules that were resampled.
+    source : ndarray of shape (n_rows,)
+        Sampler attribute ``sample_indices_``.
+    n : int
+        How many molecules to draw.
+
+    Returns
+    -------
+    SVG
+        Drawing with the number of copies and the first labels below each molecule.
+    """
+    copies = np.bincount(source, minlength=len(table)) - 1
+    chosen = [i for i in np.argsort(-copies, kind="stable")[:n] if copies[i] > 0]
+    if not chosen:
+        raise ValueError("no molecule was copied; use a sampler that clones rows, such as MLROS")
+    molecules = [Chem.MolFromSmiles(table.smiles[i]) for i in chosen]
+    legends = [f"{copies[i]} copies: {_effects(table, i)}" for i in chosen]
+    drawing = Draw.MolsToGridImage(
+        molecules, molsPerRow=3, subImgSize=(260, 190), legends=legends, useSVG=True
+    )
+    return SVG(drawing.data if hasattr(drawing, "data") else drawing)
+
+
+def _effects(table: MoleculeTable, row: int, most: int = 3) -> str:
+    names = [n for n, v in zip(table.label_names, table.Y[row], strict=True) if v == 1]
+    return ", ".join(names[:most]) + (f" + {len(names) - most} more" if len(names) > most else "")

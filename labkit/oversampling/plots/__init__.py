@@ -4,6 +4,7 @@ from labkit.oversampling.plots.imbalance import (
     cooccurrence_map,
     imbalance_bars,
     imbalance_before_after,
+    plain_number,
     scumble_histogram,
     sparsity_curve,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "most_copied",
     "parity",
     "per_label_scores",
+    "plain_number",
     "scumble_histogram",
     "seen_and_unseen",
     "sparsity_curve",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from labkit.oversampling.imbalance import ImbalanceReport, cooccurrence, scumble
-from labkit.viz.style import PALETTE
+from labkit.oversampling.plots.colors import GRAY, MINORITY_COLOR, series_colors
+from labkit.viz.style import OKABE_ITO, new_axes
 
 _MAX_LABELS_NAMED = 40
 
@@ -38,17 +38,16 @@ def imbalance_bars(report: ImbalanceReport, ax: Axes | None = None) -> Axes:
     """
     labels = report.labels.dropna(subset=["irlbl"]).sort_values("irlbl")
     named = len(labels) <= _MAX_LABELS_NAMED
-    if ax is None:
-        height = 0.26 * len(labels) + 1.0 if named else 4.5
-        _, ax = plt.subplots(figsize=(7.0, height), layout="constrained")
-    colors = np.where(labels["minority"], PALETTE["vermilion"], PALETTE["gray"])
+    height_in = 0.26 * len(labels) + 1.0 if named else 4.5
+    ax = new_axes(ax, width_in=7.0, height_in=height_in)
+    colors = np.where(labels["minority"], MINORITY_COLOR, GRAY)
     positions = np.arange(len(labels))
     ax.barh(positions, labels["irlbl"], color=colors, height=0.75 if named else 1.0, left=0.0)
     ax.set_xscale("log")
     ax.set_xlim(left=0.9, right=float(labels["irlbl"].max()) * 1.6)
     ax.xaxis.set_major_formatter(FuncFormatter(plain_number))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.axvline(report.mean_ir, color=PALETTE["black"], linestyle="--", linewidth=1)
+    ax.axvline(report.mean_ir, color=OKABE_ITO["black"], linestyle="--", linewidth=1)
     ax.text(report.mean_ir * 1.03, -0.4, f"MeanIR {report.mean_ir:.2f}", va="bottom", fontsize=9)
     if named:
         ax.set_yticks(positions, labels["label"])
@@ -86,8 +85,7 @@ def cooccurrence_map(y: object, label_names: list[str], ax: Axes | None = None) 
     counts = counts[np.ix_(order, order)]
     totals = np.diag(counts)[:, None]
     share = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.6, 5.6), layout="constrained")
+    ax = new_axes(ax, width_in=6.6, height_in=5.6)
     image = ax.imshow(share, cmap="cividis", vmin=0.0, vmax=1.0, aspect="equal")
     if len(order) <= _MAX_LABELS_NAMED:
         names = [label_names[i] for i in order]
@@ -116,12 +114,11 @@ def scumble_histogram(y: object, ax: Axes | None = None) -> Axes:
         Histogram with the data set's mean as a dashed line.
     """
     values = scumble(y, per="instance")
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.0, 3.2), layout="constrained")
-    ax.hist(values, bins=np.linspace(0, 1, 41), color=PALETTE["sky"])
+    ax = new_axes(ax, width_in=6.0, height_in=3.2)
+    ax.hist(values, bins=np.linspace(0, 1, 41), color=OKABE_ITO["sky blue"])
     ax.set_yscale("log")
     mean = float(np.mean(values))
-    ax.axvline(mean, color=PALETTE["black"], linestyle="--", linewidth=1)
+    ax.axvline(mean, color=OKABE_ITO["black"], linestyle="--", linewidth=1)
     ax.text(mean + 0.01, ax.get_ylim()[1] * 0.5, f"mean {mean:.3f}", fontsize=9)
     ax.set_xlabel("SCUMBLE of a molecule (0: only equally frequent labels together)")
     ax.set_ylabel("molecules")
@@ -148,31 +145,25 @@ def imbalance_before_after(
         One arrow a sampler; down is less imbalance, left is less mixing of rare with frequent
         labels.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    ax.scatter(before.scumble, before.mean_ir, color=PALETTE["black"], zorder=3)
+    ax = new_axes(ax, width_in=6.4, height_in=4.4)
+    ax.scatter(before.scumble, before.mean_ir, color=OKABE_ITO["black"], zorder=3)
     ax.annotate(
         "original", (before.scumble, before.mean_ir), xytext=(6, 6), textcoords="offset points"
     )
-    for color, (name, report) in zip(_cycle(), after.items(), strict=False):
+    colors = series_colors(list(after))
+    for name, report in after.items():
         ax.annotate(
             "",
             (report.scumble, report.mean_ir),
             (before.scumble, before.mean_ir),
-            arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.6},
+            arrowprops={"arrowstyle": "->", "color": colors[name], "linewidth": 1.6},
         )
-        ax.scatter(report.scumble, report.mean_ir, color=color, zorder=3, label=name)
+        ax.scatter(report.scumble, report.mean_ir, color=colors[name], zorder=3, label=name)
     ax.set_xlabel("SCUMBLE (rare and frequent labels in one molecule)")
     ax.set_ylabel("MeanIR (mean imbalance ratio)")
     ax.margins(0.15)
     ax.legend()
     return ax
-
-
-def _cycle() -> list[str]:
-    """Colors for samplers, in a fixed order, repeated as often as samplers exist."""
-    names = ["blue", "vermilion", "green", "purple", "orange", "sky"]
-    return [PALETTE[name] for name in names] * 3
 
 
 def sparsity_curve(targets: np.ndarray, chosen: float, ax: Axes | None = None) -> Axes:
@@ -197,11 +188,10 @@ def sparsity_curve(targets: np.ndarray, chosen: float, ax: Axes | None = None) -
     positives = [(targets > np.nanquantile(targets, q, axis=0)) & known for q in quantiles]
     density = [p.sum() / known.sum() for p in positives]
     empty = [1.0 - p.any(axis=1).mean() for p in positives]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    ax.plot(quantiles, density, color=PALETTE["blue"], label="label density")
-    ax.plot(quantiles, empty, color=PALETTE["vermilion"], label="molecules without any effect")
-    ax.axvline(chosen, color=PALETTE["black"], linestyle="--", linewidth=1, label="this study")
+    ax = new_axes(ax, width_in=6.4, height_in=3.6)
+    ax.plot(quantiles, density, color=OKABE_ITO["blue"], label="label density")
+    ax.plot(quantiles, empty, color=OKABE_ITO["vermillion"], label="molecules without any effect")
+    ax.axvline(chosen, color=OKABE_ITO["black"], linestyle="--", linewidth=1, label="this study")
     ax.set_xlabel("quantile above which an effect counts as present")
     ax.set_ylabel("share")
     ax.set_ylim(0, 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from labkit.viz.style import PALETTE
+from labkit.oversampling.plots.colors import GRAY, HONEST_COLOR, LEAKY_COLOR
+from labkit.viz.style import new_axes
 
 HONEST, LEAKY = "train-only", "LEAKY"
 
@@ -30,14 +30,13 @@ def leakage_scores(scores: pd.DataFrame, metric: str = "macro_f1", ax: Axes | No
         Leaky bars are hatched: the number is not an estimate of anything on new molecules.
     """
     table = scores.groupby(["sampler", "protocol"], sort=False)[metric].agg(["mean", "min", "max"])
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.0, 0.45 * len(table) + 1.2), layout="constrained")
+    ax = new_axes(ax, width_in=7.0, height_in=0.45 * len(table) + 1.2)
     for position, ((_sampler, protocol), row) in enumerate(table.iloc[::-1].iterrows()):
         leaky = protocol == LEAKY
         ax.barh(
             position,
             row["mean"],
-            color=PALETTE["vermilion" if leaky else "blue"],
+            color=LEAKY_COLOR if leaky else HONEST_COLOR,
             hatch="//" if leaky else None,
             edgecolor="white",
             xerr=[[row["mean"] - row["min"]], [row["max"] - row["mean"]]],
@@ -75,12 +74,11 @@ def seen_and_unseen(seen: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Bars of macro F1 with the share of test rows in each part.
     """
     table = seen.groupby(["sampler", "part"], sort=False)[["macro_f1", "n_molecules"]].mean()
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 0.45 * len(table) + 1.2), layout="constrained")
+    ax = new_axes(ax, width_in=6.4, height_in=0.45 * len(table) + 1.2)
     totals = table["n_molecules"].groupby(level="sampler").transform("sum")
     for position, ((sampler, part), row) in enumerate(table.iloc[::-1].iterrows()):
         share = row["n_molecules"] / totals[(sampler, part)]
-        color = PALETTE["vermilion" if part == "seen" else "blue"]
+        color = LEAKY_COLOR if part == "seen" else HONEST_COLOR
         ax.barh(position, row["macro_f1"], color=color, edgecolor="white")
         ax.text(
             row["macro_f1"] + 0.01,
@@ -120,12 +118,11 @@ def split_flow(overlap: pd.DataFrame, sampler: str, ax: Axes | None = None) -> A
     kinds = [k for k in ("once", "copied") if k in rows.index.get_level_values("kind")]
     sides = ["train", "test only", "test, also in train"]
     colors = {
-        "train": PALETTE["gray"],
-        "test only": PALETTE["blue"],
-        "test, also in train": PALETTE["vermilion"],
+        "train": GRAY,
+        "test only": HONEST_COLOR,
+        "test, also in train": LEAKY_COLOR,
     }
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.0, 3.8), layout="constrained")
+    ax = new_axes(ax, width_in=7.0, height_in=3.8)
     gap = 0.06 * rows.sum()
     left = _stack(rows.groupby(level="kind").sum().reindex(kinds), gap)
     right = _stack(rows.groupby(level="side").sum().reindex(sides).fillna(0.0), gap)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from IPython.display import SVG
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from rdkit import Chem
 from rdkit.Chem import Draw
 from sklearn.decomposition import PCA
 
 from labkit.oversampling.data import MoleculeTable
-from labkit.viz.style import PALETTE
+from labkit.oversampling.plots.colors import GRAY
+from labkit.viz.style import OKABE_ITO, new_axes
 
 
 def chemical_space(
@@ -46,16 +46,15 @@ def chemical_space(
     original = components.transform(fingerprints)
     copies = np.bincount(source[~is_synthetic], minlength=len(fingerprints)) - 1
     copied = copies > 0
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
-    ax.scatter(*original.T, s=7, color=PALETTE["gray"], alpha=0.5, linewidth=0, label="original")
+    ax = new_axes(ax, width_in=6.4, height_in=4.8)
+    ax.scatter(*original.T, s=7, color=GRAY, alpha=0.5, linewidth=0, label="original")
     if copied.any():
         ax.scatter(
             *original[copied].T,
             s=18 * copies[copied],
             facecolor="none",
             linewidth=1.3,
-            edgecolor=PALETTE["vermilion"],
+            edgecolor=OKABE_ITO["vermillion"],
             label="copied (area: number of copies)",
         )
     if is_synthetic.any():
@@ -64,7 +63,7 @@ def chemical_space(
             s=22,
             marker="x",
             linewidth=1,
-            color=PALETTE["blue"],
+            color=OKABE_ITO["blue"],
             label="synthetic fingerprint",
         )
     explained = components.explained_variance_ratio_

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from labkit.viz.style import PALETTE
+from labkit.oversampling.plots.colors import GRAY, series_colors
+from labkit.viz.style import MPLSTYLE, OKABE_ITO, new_axes
 
 METRIC_LABELS = {
     "macro_f1": "macro F1",
@@ -44,12 +45,8 @@ def arm_scores(scores: pd.DataFrame, metric: str = "macro_f1", ax: Axes | None =
     arms = scores[~scores["reference"]].dropna(subset=[metric])
     order = list(dict.fromkeys(zip(arms["sampler"], arms["thresholds"], strict=True)))[::-1]
     models = list(dict.fromkeys(arms["model"]))
-    if ax is None:
-        height = 0.42 * len(order) + 1.4
-        _, ax = plt.subplots(figsize=(7.2, height), layout="constrained")
-    colors = dict(
-        zip(models, [PALETTE[c] for c in ("blue", "orange", "green", "purple")] * 3, strict=False)
-    )
+    ax = new_axes(ax, width_in=7.2, height_in=0.42 * len(order) + 1.4)
+    colors = series_colors(models)
     for offset, model in zip(np.linspace(-0.18, 0.18, len(models)), models, strict=True):
         for position, arm in enumerate(order):
             here = (arms["model"] == model) & (arms["sampler"] == arm[0])
@@ -92,7 +89,7 @@ def _reference_lines(scores: pd.DataFrame, metric: str, ax: Axes) -> None:
     for style, (name, value) in zip(styles * 3, references.items(), strict=False):
         ax.axvline(
             value,
-            color=PALETTE["black"],
+            color=OKABE_ITO["black"],
             linestyle=style,
             linewidth=1.2,
             label=f"{name} ({value:.2f})",
@@ -130,13 +127,10 @@ def per_label_scores(
     table = chosen.pivot_table(index="label", columns="sampler", values=metric, aggfunc="mean")
     share = chosen.groupby("label")["prevalence"].mean().reindex(table.index)
     first, second = (table[name].to_numpy() for name in samplers)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.0, 4.0), layout="constrained")
-    color = np.where(second >= first, PALETTE["blue"], PALETTE["vermilion"])
+    ax = new_axes(ax, width_in=7.0, height_in=4.0)
+    color = np.where(second >= first, OKABE_ITO["blue"], OKABE_ITO["vermillion"])
     ax.vlines(share, first, second, colors=list(color), linewidth=1.8, alpha=0.8)
-    ax.plot(
-        share, first, "o", color=PALETTE["gray"], markersize=5, label=_arm_name(samplers[0], "")
-    )
+    ax.plot(share, first, "o", color=GRAY, markersize=5, label=_arm_name(samplers[0], ""))
     ax.scatter(share, second, c=list(color), s=28, zorder=3, label=_arm_name(samplers[1], ""))
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -162,14 +156,13 @@ def difference_intervals(comparisons: pd.DataFrame, ax: Axes | None = None) -> A
         An interval that crosses zero is not a gain.
     """
     rows = comparisons.iloc[::-1].reset_index(drop=True)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.0, 0.36 * len(rows) + 1.1), layout="constrained")
+    ax = new_axes(ax, width_in=7.0, height_in=0.36 * len(rows) + 1.1)
     sure = (rows["low"] > 0) | (rows["high"] < 0)
     for position, row in rows.iterrows():
-        color = PALETTE["blue"] if sure[position] else PALETTE["gray"]
+        color = OKABE_ITO["blue"] if sure[position] else GRAY
         ax.plot([row["low"], row["high"]], [position, position], color=color, linewidth=2.2)
         ax.plot(row["difference"], position, "o", color=color)
-    ax.axvline(0, color=PALETTE["black"], linewidth=1)
+    ax.axvline(0, color=OKABE_ITO["black"], linewidth=1)
     names = [f"{r.model}: {_arm_name(r.sampler, r.thresholds)}" for r in rows.itertuples()]
     ax.set_yticks(range(len(rows)), names)
     ax.set_xlabel("macro F1 minus that of no resampling (95 % interval, test molecules resampled)")
@@ -194,15 +187,16 @@ def parity(y: np.ndarray, prediction: np.ndarray, names: list[str]) -> np.ndarra
     shown = np.argsort(-(~np.isnan(y)).sum(axis=0), kind="stable")[:6]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, 3.0 * rows), layout="constrained", squeeze=False
-    )
+    with plt.style.context(MPLSTYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(3.1 * columns, 3.0 * rows), squeeze=False
+        )
     for ax, target in zip(axes.flat, shown, strict=False):
         known = ~np.isnan(y[:, target])
         measured, predicted = y[known, target], prediction[known, target]
-        ax.scatter(measured, predicted, s=9, alpha=0.5, color=PALETTE["blue"], linewidth=0)
+        ax.scatter(measured, predicted, s=9, alpha=0.5, color=OKABE_ITO["blue"], linewidth=0)
         low, high = measured.min(), measured.max()
-        ax.plot([low, high], [low, high], color=PALETTE["black"], linewidth=1)
+        ax.plot([low, high], [low, high], color=OKABE_ITO["black"], linewidth=1)
         residual = np.sum((measured - predicted) ** 2) / np.sum((measured - measured.mean()) ** 2)
         ax.set_title(f"{names[target]}\nR² = {1 - residual:.2f}, n = {known.sum()}", fontsize=9)
     for ax in axes.flat[len(shown) :]:

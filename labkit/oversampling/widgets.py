@@ -1,0 +1,214 @@
+"""Interactive views of the study; each shows its first state when executed headless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from labkit.oversampling import plots
+from labkit.oversampling.data import MoleculeTable
+from labkit.oversampling.imbalance import imbalance_report
+from labkit.oversampling.leakage import LeakageResults
+from labkit.oversampling.protocol import StudyResults
+from labkit.oversampling.resampling import SAMPLERS, make_sampler
+from labkit.oversampling.plots.colors import GRAY, HONEST_COLOR, LEAKY_COLOR
+from labkit.viz.style import MPLSTYLE, OKABE_ITO, new_axes
+
+_WIDE = {"description_width": "110px"}
+
+
+def imbalance_explorer(
+    table: MoleculeTable, *, sampler: str = "MLROS", P: float = 0.25, k: int = 5
+) -> widgets.VBox:
+    """Live view of what a sampler does to the label counts of a data set.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+        Multilabel data; only the labels are used, so samplers that need features are left out.
+    sampler : str
+        Sampler shown first.
+    P : float
+        Rows added or removed, as a share of the data set.
+    k : int
+        Neighbors, for samplers that have them.
+
+    Returns
+    -------
+    VBox
+        Controls above a figure that is redrawn at every change.
+    """
+    before = imbalance_report(table.targets)
+    names = [name for name, kind in SAMPLERS.items() if hasattr(kind, "fit_indices")]
+    choose = widgets.Dropdown(
+        options=names, value=sampler if sampler in names else names[0], description="sampler"
+    )
+    size = widgets.FloatSlider(
+        value=P, min=0.05, max=1.0, step=0.05, description="P (share)", continuous_update=False
+    )
+
+    def draw() -> bytes:
+        made = make_sampler(choose.value, P=size.value, k=k, random_state=0)
+        rows = made.fit_indices(table.targets)
+        return _before_and_after(table, before, rows, f"{choose.value}, P = {size.value:.2f}")
+
+    return _live([choose, size], draw)
+
+
+def _before_and_after(table: MoleculeTable, before: object, rows: np.ndarray, title: str) -> bytes:
+    after = imbalance_report(table.targets.iloc[rows])
+    ax = new_axes(width_in=8.2, height_in=4.2)
+    order = np.argsort(-before.labels["n_positive"].to_numpy(), kind="stable")
+    x = np.arange(len(order))
+    ax.plot(
+        x,
+        before.labels["irlbl"].to_numpy()[order],
+        "o-",
+        color=GRAY,
+        label=f"before: MeanIR {before.mean_ir:.2f}, SCUMBLE {before.scumble:.3f}",
+    )
+    ax.plot(
+        x,
+        after.labels["irlbl"].to_numpy()[order],
+        "o-",
+        color=OKABE_ITO["vermillion"],
+        label=f"after: MeanIR {after.mean_ir:.2f}, SCUMBLE {after.scumble:.3f}",
+    )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(plots.plain_number)
+    names = before.labels["label"].to_numpy()[order]
+    if len(names) <= 40:
+        ax.set_xticks(x, names, rotation=60, ha="right", fontsize=8)
+    ax.set_ylabel("imbalance ratio IRLbl")
+    copies = np.bincount(rows, minlength=len(table))
+    ax.set_title(f"{title}: {len(table)} → {len(rows)} molecules, at most {copies.max()} of one")
+    ax.legend()
+    return _png(ax.figure)
+
+
+def threshold_explorer(results: StudyResults, *, model: str, sampler: str = "none") -> widgets.VBox:
+    """Precision, recall and F1 of one effect as its decision threshold moves.
+
+    Parameters
+    ----------
+    results : StudyResults
+        Of `run_study`; the first seed's test predictions are shown.
+    model, sampler : str
+        Which arm.
+
+    Returns
+    -------
+    VBox
+        Dropdown of effects, threshold slider, figure and one line of numbers.
+    """
+    y, probability = results.test_predictions(model=model, sampler=sampler)
+    names = list(results.table.label_names)
+    rarest = int(np.argmin(np.where(np.nansum(y, 0) > 0, np.nansum(y, 0), np.inf)))
+    effect = widgets.Dropdown(options=names, value=names[rarest], description="effect")
+    cut = widgets.FloatSlider(
+        value=0.5, min=0.01, max=0.99, step=0.01, description="threshold", continuous_update=False
+    )
+
+    def draw() -> bytes:
+        label = names.index(effect.value)
+        known = ~np.isnan(y[:, label])
+        return _threshold_figure(y[known, label] == 1, probability[known, label], cut.value)
+
+    return _live([effect, cut], draw)
+
+
+def _threshold_figure(positive: np.ndarray, probability: np.ndarray, cut: float) -> bytes:
+    grid = np.linspace(0.01, 0.99, 99)
+    curves = np.array([_precision_recall_f1(positive, probability >= g) for g in grid])
+    now = _precision_recall_f1(positive, probability >= cut)
+    ax = new_axes(width_in=7.2, height_in=3.6)
+    for column, (name, color) in enumerate(
+        [("precision", "blue"), ("recall", "orange"), ("F1", "black")]
+    ):
+        ax.plot(grid, curves[:, column], color=OKABE_ITO[color], label=f"{name} {now[column]:.2f}")
+    ax.axvline(cut, color=OKABE_ITO["vermillion"], linewidth=1.2)
+    ax.set_xlabel("decision threshold on the predicted probability")
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_title(
+        f"{positive.sum()} of {len(positive)} test molecules have the effect; "
+        f"{int((probability >= cut).sum())} are predicted to"
+    )
+    ax.legend(title=f"at {cut:.2f}", loc="upper right")
+    return _png(ax.figure)
+
+
+def _precision_recall_f1(positive: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+    hits = float((positive & predicted).sum())
+    precision = hits / predicted.sum() if predicted.any() else 0.0
+    recall = hits / positive.sum() if positive.any() else 0.0
+    return precision, recall, 2 * hits / max(positive.sum() + predicted.sum(), 1)
+
+
+def leakage_explorer(leakage: LeakageResults) -> widgets.VBox:
+    """Toggle between splitting first and oversampling first.
+
+    Parameters
+    ----------
+    leakage : LeakageResults
+        Of `leakage_lab`.
+
+    Returns
+    -------
+    VBox
+        Toggle and sampler controls above the flow of molecules and the score.
+    """
+    samplers = [s for s in leakage.scores["sampler"].unique() if s != "none"]
+    order = widgets.ToggleButtons(
+        options=["split first (honest)", "oversample first (LEAKY)"], description="order"
+    )
+    sampler = widgets.Dropdown(options=samplers, description="sampler")
+
+    def draw() -> bytes:
+        leaky = order.value.startswith("oversample")
+        return _leakage_figure(leakage, sampler.value, leaky)
+
+    return _live([order, sampler], draw)
+
+
+def _leakage_figure(leakage: LeakageResults, sampler: str, leaky: bool) -> bytes:
+    protocol = "LEAKY" if leaky else "train-only"
+    scores = leakage.scores.query("sampler == @sampler and protocol == @protocol")
+    base = leakage.scores.query("sampler == 'none'")["macro_f1"].mean()
+    with plt.style.context(MPLSTYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), width_ratios=[2, 1])
+    overlap = leakage.overlap[leakage.overlap["protocol"] == protocol]
+    plots.split_flow(overlap, sampler, ax=left)
+    value = scores["macro_f1"].mean()
+    right.bar(
+        ["no\nresampling", sampler],
+        [base, value],
+        color=[GRAY, LEAKY_COLOR if leaky else HONEST_COLOR],
+    )
+    for x, height in enumerate([base, value]):
+        right.text(x, height + 0.01, f"{height:.2f}", ha="center")
+    right.set_ylim(0, 1.05)
+    right.set_ylabel("macro F1 (forest)")
+    return _png(figure)
+
+
+def _live(controls: list[widgets.Widget], draw: Callable[[], bytes]) -> widgets.VBox:
+    """Controls above a picture that follows them."""
+    picture = widgets.Image(value=draw(), format="png")
+    picture.layout.max_width = "100%"
+    for control in controls:
+        control.style = _WIDE
+        control.observe(lambda _change: setattr(picture, "value", draw()), names="value")
+    return widgets.VBox([widgets.HBox(controls), picture])
+
+
+def _png(figure: Figure) -> bytes:
+    """Picture of the figure, which is then closed so that the notebook does not show it twice."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    plt.close(figure)
+    return buffer.getvalue()

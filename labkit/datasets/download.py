@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -127,9 +126,9 @@ def _download(entry: Dataset, folder: Path, timeout_s: float, stall_timeout_s: f
         problem = content_problem(Path(received), entry)
         if problem:
             raise MissingDataError(_advice(entry, f"of what {host} sent: {problem}"))
-        target = folder / entry.download_name
-        Path(received).replace(target)
-    return target
+        # pooch's file is readable by its owner only; a copy has the permissions of any other file.
+        complete = Path(shutil.copyfile(received, Path(part) / "complete"))
+        return complete.replace(folder / entry.download_name)
 
 
 class _LimitedDownloader:
@@ -155,8 +154,6 @@ class _LimitedDownloader:
                     target.write(block)
                     if time.monotonic() > deadline:
                         raise TimeoutError(f"took longer than {self.timeout_s:g} s")
-                target.flush()
-                os.fsync(target.fileno())
 
 
 @contextmanager

@@ -187,7 +187,12 @@ def _locate(entry: Dataset) -> tuple[Path | None, Literal["LABKIT_DATA", "cache"
 
 def _existing(folder: Path, entry: Dataset) -> Path | None:
     candidates = (folder / entry.study / name for name in entry.file_names)
-    return next((file for file in candidates if file.is_file()), None)
+    try:
+        return next((file for file in candidates if file.is_file()), None)
+    except OSError as exc:
+        raise MissingDataError(
+            f"cannot look for {entry.name} in {folder}: {exc.strerror}."
+        ) from exc
 
 
 @lru_cache(maxsize=256)

@@ -164,7 +164,7 @@ def view_frames(
         )
     nglview = _import_nglview()
 
-    class Frames(nglview.Structure, nglview.Trajectory):  # type: ignore[misc]
+    class Frames(nglview.Structure, nglview.Trajectory):  # type: ignore[misc,name-defined]
         """nglview asks a trajectory object for its frames one by one."""
 
         ext = "pdb"

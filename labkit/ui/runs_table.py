@@ -1,0 +1,282 @@
+"""Browser for the results of a sweep: filter, sort, choose columns, plot, open notebooks."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from labkit.batch.results import collect
+from labkit.errors import LabkitError
+from labkit.ui.blocks import GRAY, RED, Panel, line, show_figure, show_html
+from labkit.viz.style import MPLSTYLE, PALETTE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+ALL = "all"
+MAX_ROWS = 50
+FIRST_COLUMNS = 9
+HIDDEN_AT_FIRST = ("index", "error", "cpu_s", "peak_rss_mib", "path")
+STATUS_COLORS = {
+    "completed": "#00664B",
+    "failed": RED,
+    "timeout": RED,
+    "died": RED,
+    "cancelled": "#8a6d00",
+}
+
+
+def runs_table(directory: str | Path = "runs") -> RunsTable:
+    """Table of the runs in a folder, with controls to look at them.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Folder of a sweep, or any folder of runs.
+
+    Returns
+    -------
+    RunsTable
+        Shows a plain table when executed headless, and one line that says how to make runs
+        when there are none.
+    """
+    return RunsTable(directory)
+
+
+class RunsTable(Panel):
+    """See `runs_table`; ``frame`` holds all runs, ``shown`` those that the filter leaves."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.frame: pd.DataFrame | None = None
+        self._problem = ""
+        self._build()
+        self.refresh()
+
+    @property
+    def shown(self) -> pd.DataFrame | None:
+        """Runs with the chosen status, sorted; None when there are none at all."""
+        if self.frame is None:
+            return None
+        frame = self.frame
+        if self.status.value not in (ALL, None):
+            frame = frame[frame["status"] == self.status.value]
+        if self.sort_by.value is None:
+            return frame
+        return frame.sort_values(
+            self.sort_by.value,
+            ascending=not self.descending.value,
+            kind="stable",
+            key=_sort_key,
+        )
+
+    def refresh(self) -> None:
+        """Read the folder again."""
+        try:
+            self.frame, self._problem = collect(self.directory), ""
+        except (LabkitError, OSError) as exc:
+            self.frame, self._problem = None, _no_runs(self.directory, exc)
+        self._fill_controls()
+        self._draw()
+
+    def text(self) -> str:
+        """The table in plain text, or the line that says why there is none."""
+        shown = self.shown
+        if shown is None:
+            return self._problem
+        columns = list(self.columns.value)
+        table = shown[columns].head(MAX_ROWS).map(_cell_text).to_string(index=False)
+        return f"{self._counts()}\n{table}"
+
+    def _build(self) -> None:
+        self.status = widgets.Dropdown(description="status")
+        self.sort_by = widgets.Dropdown(description="sort by")
+        self.descending = widgets.Checkbox(description="largest first", indent=False)
+        self.columns = widgets.SelectMultiple(description="columns", rows=6)
+        self.x = widgets.Dropdown(description="x")
+        self.y = widgets.Dropdown(description="y")
+        self.color = widgets.Dropdown(description="color")
+        self.summary = widgets.HTML().add_class("labkit-runs-summary")
+        self.table = widgets.Output().add_class("labkit-runs-table")
+        self.plot = widgets.Output().add_class("labkit-runs-plot")
+        again = widgets.Button(description="Refresh", icon="refresh").add_class("labkit-refresh")
+        again.on_click(lambda _: self.refresh())
+        for control in (self.status, self.sort_by, self.columns, self.x, self.y, self.color):
+            control.layout.width = "250px"
+            control.style.description_width = "58px"
+        self.descending.layout.width = "130px"
+        pick = widgets.VBox([self.status, widgets.HBox([self.sort_by, self.descending])])
+        axes = widgets.VBox([self.x, self.y, self.color])
+        self._controls = widgets.HBox(
+            [pick, self.columns, axes], layout=widgets.Layout(flex_flow="row wrap")
+        )
+        watched = (self.status, self.sort_by, self.descending, self.columns)
+        for control in (*watched, self.x, self.y, self.color):
+            control.observe(self._on_change, names="value")
+        top = widgets.HBox([self.summary, again], layout=widgets.Layout(align_items="center"))
+        super().__init__([top, self._controls, self.table, self.plot])
+        self.add_class("labkit-runs")
+
+    def _fill_controls(self) -> None:
+        """Offer what the table has; choices that are still there are kept."""
+        self._quiet = True
+        frame = self.frame
+        self._controls.layout.display = "none" if frame is None else "flex"
+        if frame is not None:
+            statuses = [ALL, *sorted(frame["status"].unique())]
+            names = list(frame.columns)
+            numbers = [name for name in names if _is_number(frame[name])]
+            _offer(self.status, statuses, ALL)
+            _offer(self.sort_by, [("as planned", None), *names], None)
+            _offer(self.x, [("no plot", None), *names], _first_varying(frame, names))
+            _offer(self.y, [("no plot", None), *numbers], _first_result(frame, numbers))
+            _offer(self.color, [("one color", None), *names], None)
+            kept = [name for name in self.columns.value if name in names]
+            self.columns.options = names
+            self.columns.value = kept or _first_columns(frame)
+        self._quiet = False
+
+    def _on_change(self, _change: object) -> None:
+        if not self._quiet:
+            self._draw()
+
+    def _draw(self) -> None:
+        shown = self.shown
+        if shown is None:
+            self.summary.value = line(self._problem, GRAY)
+            self.table.outputs = self.plot.outputs = ()
+            return
+        self.summary.value = line(self._counts())
+        show_html(self.table, _table_html(shown, list(self.columns.value)), self.text())
+        self._draw_plot(shown)
+
+    def _draw_plot(self, shown: pd.DataFrame) -> None:
+        x, y = self.x.value, self.y.value
+        if x is None or y is None or not shown[y].notna().any():
+            self.plot.outputs = ()
+            return
+        import matplotlib.style
+        from matplotlib.figure import Figure
+
+        with matplotlib.style.context(MPLSTYLE):
+            figure = Figure(figsize=(6.6, 3.6))
+            _scatter(figure.add_subplot(), shown, x, y, self.color.value)
+            show_figure(self.plot, figure, f"plot of {y} against {x}")
+
+    def _counts(self) -> str:
+        assert self.frame is not None
+        counts = self.frame["status"].value_counts()
+        parts = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"{len(self.frame)} runs in {self.directory}: {parts}"
+
+
+def _no_runs(directory: Path, exc: Exception) -> str:
+    reason = "no folder" if not directory.is_dir() else "no runs in"
+    if directory.is_dir() and next(iter(directory.iterdir()), None) is not None:
+        reason = str(exc).rstrip(".") + ":" if str(directory) not in str(exc) else "no runs in"
+    return (
+        f"{reason} {directory} yet; make some in a terminal: "
+        "labkit sweep oversampling notebooks/grids/oversampling_quick.yaml"
+    )
+
+
+def _offer(control: widgets.Dropdown, options: Sequence[Any], first: Any) -> None:
+    values = [option[1] if isinstance(option, tuple) else option for option in options]
+    kept = control.value if control.options and control.value in values else first
+    control.options = options
+    control.value = kept if kept in values else values[0]
+
+
+def _first_columns(frame: pd.DataFrame) -> list[str]:
+    """What varies between the runs, then results: the columns worth a first look."""
+    names = [name for name in frame.columns if name not in HIDDEN_AT_FIRST]
+    varying = [name for name in names if _n_distinct(frame[name]) > 1 and name != "duration_s"]
+    chosen = varying[: FIRST_COLUMNS - 2] or names[: FIRST_COLUMNS - 2]
+    return [*(name for name in chosen if name != "status"), "status", "duration_s"]
+
+
+def _first_varying(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
+    varying = [name for name in names if name != "index" and _n_distinct(frame[name]) > 1]
+    return varying[0] if varying else None
+
+
+def _first_result(frame: pd.DataFrame, numbers: Sequence[str]) -> str | None:
+    """Last number before the bookkeeping columns that differs between the runs."""
+    fixed = (*HIDDEN_AT_FIRST, "duration_s")
+    varying = [name for name in numbers if name not in fixed and _n_distinct(frame[name]) > 1]
+    return varying[-1] if varying else ("duration_s" if "duration_s" in numbers else None)
+
+
+def _n_distinct(column: pd.Series[Any]) -> int:
+    return int(column.map(str).nunique())
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _sort_key(column: pd.Series[Any]) -> pd.Series[Any]:
+    return column if _is_number(column) else column.map(str)
+
+
+def _cell_text(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - true of nan and NaT only
+        return "–"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _table_html(frame: pd.DataFrame, columns: Sequence[str]) -> str:
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in (*columns, "notebook"))
+    body = "".join(_row_html(row, columns) for row in frame.head(MAX_ROWS).to_dict("records"))
+    rest = len(frame) - MAX_ROWS
+    note = f"<p>the first {MAX_ROWS} of {len(frame)}; filter or sort for others</p>"
+    return (
+        '<div style="overflow-x:auto"><table><thead><tr>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>{note if rest > 0 else ''}"
+    )
+
+
+def _row_html(row: dict[str, Any], columns: Sequence[str]) -> str:
+    cells = [_cell_html(name, row[name]) for name in columns]
+    notebook = Path(str(row["path"])) / "notebook.ipynb"
+    path = html.escape(os.path.relpath(notebook), quote=True)
+    link = f'<a href="{path}">open</a>' if notebook.is_file() else "–"
+    return "<tr>" + "".join(cells) + f"<td>{link}</td></tr>"
+
+
+def _cell_html(name: str, value: Any) -> str:
+    text = html.escape(_cell_text(value))
+    if name == "status":
+        text = f'<span style="color:{STATUS_COLORS.get(str(value), GRAY)}">{text}</span>'
+    align = "right" if isinstance(value, int | float) else "left"
+    return f'<td style="text-align:{align}">{text}</td>'
+
+
+def _scatter(ax: Axes, frame: pd.DataFrame, x: str, y: str, color: str | None) -> None:
+    """Draw runs as dots, one color for each value of `color`, text values in order on the axis."""
+    known = frame[frame[y].notna()]
+    groups = [("", known)] if color is None else list(known.groupby(known[color].map(str)))
+    positions = {} if _is_number(known[x]) else _positions(known[x])
+    for i, (name, group) in enumerate(groups):
+        across = group[x] if not positions else group[x].map(lambda v: positions[_cell_text(v)])
+        shade = PALETTE[i % len(PALETTE)]
+        ax.plot(across, group[y], "o", color=shade, label=name, alpha=0.85, markeredgewidth=0)
+    if positions:
+        ax.set_xticks(list(positions.values()), list(positions))
+        ax.set_xlim(-0.5, len(positions) - 0.5)
+    ax.set(xlabel=x, ylabel=y)
+    if color is not None and len(groups) <= 12:
+        ax.legend(title=color)
+
+
+def _positions(column: pd.Series[Any]) -> dict[str, int]:
+    return {text: i for i, text in enumerate(dict.fromkeys(map(_cell_text, column)))}

@@ -1,0 +1,67 @@
+"""Every notebook, run in a real JupyterLab and looked at in a real browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+CONTROLS = (".widget-slider .noUi-handle", ".widget-dropdown select")
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def _wishes(name: str) -> dict[str, str]:
+    """Metadata ``labkit.browser`` of a notebook: which control to move and what to watch."""
+    notebook = json.loads((ROOT / "notebooks" / name).read_text())
+    return notebook["metadata"].get("labkit", {}).get("browser", {})
+
+
+def _first_control(lab: Any) -> str | None:
+    """First slider, else first list, that is not part of a parameter form."""
+    for control in CONTROLS:
+        selector = f".jp-OutputArea {control}:not(.labkit-parameter-form *)"
+        if lab.page.locator(selector).count():
+            return selector
+    return None
+
+
+def _problems(cells: list[dict[str, Any]]) -> list[str]:
+    """Say which code cells did not run or ended in an error."""
+    found = []
+    for i, cell in enumerate(cells):
+        if cell["cell_type"] != "code":
+            continue
+        if cell["execution_count"] is None:
+            found.append(f"cell {i} did not run")
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                found.append(f"cell {i}: {output['ename']}: {output['evalue']}")
+    return found
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_runs_and_shows_everything_in_jupyterlab(lab: Any, name: str) -> None:
+    lab.open(f"notebooks/{name}")
+    cells = lab.run_all()
+    assert not _problems(cells)
+
+    colors = lab.wait_for_canvases(0)
+    lab.screenshot(Path(name).stem)
+    assert all(number > 50 for number in colors), f"blank canvas: colors {colors}"
+    assert lab.page.locator(".jupyter-widgets-error-widget").count() == 0
+
+    wishes = _wishes(name)
+    control = wishes.get("control") or _first_control(lab)
+    assert control is not None, "no slider and no list: a notebook needs one control"
+    watch = wishes.get("watch", ".jp-OutputArea-output")
+    before = lab.fingerprint(watch)
+    lab.move(control)
+    assert lab.wait_for_change(before, watch) != before, f"{control} changed nothing in {watch}"
+    lab.wait_idle()
+    lab.screenshot(f"{Path(name).stem}-moved")
+    assert lab.page.locator(".jupyter-widgets-error-widget").count() == 0

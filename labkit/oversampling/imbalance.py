@@ -1,25 +1,26 @@
 """How imbalanced a multilabel data set is: IRLbl, MeanIR, CVIR, SCUMBLE and label co-occurrence.
 
-For a label matrix Y in {0, 1, nan} with n rows and q labels, c_l rows where label l is 1 and k_i labels
-that are 1 in row i::
+For a label matrix Y in {0, 1, nan} with n rows and q labels, c_l rows where label l is 1 and k_i
+labels that are 1 in row i::
 
-    IRLbl_l   = max_m c_m / c_l                                             [1], eq. 2
-    MeanIR    = mean over l of IRLbl_l                                      [1], eq. 3
-    CVIR      = standard deviation (ddof 1) over l of IRLbl_l / MeanIR      [1], eq. 4
-    SCUMBLE_i = 1 - geometric mean / arithmetic mean of IRLbl_l over the labels of row i   [2], eq. 1
-    SCUMBLE   = mean over i of SCUMBLE_i (0 where k_i = 0)
+    IRLbl_l   = max_m c_m / c_l                                          [1]
+    MeanIR    = mean over l of IRLbl_l                                   [1]
+    CVIR      = standard deviation (ddof 1) over l of IRLbl_l / MeanIR   [1]
+    SCUMBLE_i = 1 - (geometric mean / arithmetic mean of IRLbl_l over the labels of row i)   [2]
+    SCUMBLE   = mean over i of SCUMBLE_i, which is 0 where k_i = 0       [2]
 
 A label is a minority label when IRLbl_l > MeanIR. Three conventions, where publications differ:
 
-* nan means "not measured". It is never counted as positive or negative, and it is counted.
-* A label that is never positive has IRLbl nan and is left out of MeanIR and CVIR (the R package mldr
-  takes 0 and averages it in, which makes a data set look better balanced the more empty labels it has).
+* nan means "not measured": neither positive nor negative, and counted apart.
+* A label that is never positive has IRLbl nan and is left out of MeanIR and CVIR (the R package
+  mldr takes 0 and averages it in, which makes a data set look better balanced the more empty labels
+  it has).
 * A labelset is the set of labels that are 1 in a row; rows without a positive form one labelset.
 
 References
 ----------
-.. [1] Charte et al., Addressing imbalance in multilabel classification: measures and random resampling
-   algorithms, Neurocomputing 163 (2015) 3-16.
+.. [1] Charte et al., Addressing imbalance in multilabel classification: measures and random
+   resampling algorithms, Neurocomputing 163 (2015) 3-16.
 .. [2] Charte et al., Concurrence among imbalanced labels and its influence on multilabel resampling
    algorithms, HAIS 2014, LNCS 8480, 110-121.
 """
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 Labels: TypeAlias = Any
-"""What every function here takes as Y: ndarray, nested list, DataFrame or scipy sparse of {0, 1, nan}."""
+"""What is taken as Y: ndarray, nested list, DataFrame or scipy sparse with entries 0, 1, nan."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class LabelMatrix:
 
     @property
     def n_labels(self) -> int:
-        return self.positive.shape[1]
+        """Number of labels."""
+        return int(self.positive.shape[1])
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -139,8 +141,8 @@ def read_labels(Y: Labels, label_names: Sequence[str] | None = None) -> LabelMat
     Raises
     ------
     ParameterError
-        If Y is not two-dimensional, is empty, holds anything but 0, 1 and nan, or the number of names
-        is not the number of labels.
+        If Y is not two-dimensional, is empty, holds anything but 0, 1 and nan, or the number of
+        names is not the number of labels.
 
     Examples
     --------
@@ -155,7 +157,9 @@ def read_labels(Y: Labels, label_names: Sequence[str] | None = None) -> LabelMat
             "For a single label give Y.reshape(-1, 1)."
         )
     if 0 in values.shape:
-        raise ParameterError(f"Y has shape {values.shape}; at least one row and one label are needed.")
+        raise ParameterError(
+            f"Y has shape {values.shape}; at least one row and one label are needed."
+        )
     if label_names is None:
         label_names = [str(c) for c in Y.columns] if isinstance(Y, pd.DataFrame) else None
     names = [str(i) for i in range(values.shape[1])] if label_names is None else list(label_names)
@@ -169,8 +173,8 @@ def read_labels(Y: Labels, label_names: Sequence[str] | None = None) -> LabelMat
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ParameterError(
-            f"Y holds {values[row, column]:g} in row {row}, label {names[column]!r}; allowed are 0, 1 and "
-            "nan (not measured). Continuous values become labels with MoleculeTable.threshold."
+            f"Y holds {values[row, column]:g} in row {row}, label {names[column]!r}; allowed are "
+            "0, 1 and nan (not measured). MoleculeTable.threshold makes labels of continuous values."
         )
     return LabelMatrix(positive, known, names)
 
@@ -228,8 +232,8 @@ def scumble(
     Y : ndarray, DataFrame or scipy sparse, shape (n_samples, n_labels)
         Labels in {0, 1, nan}.
     per : {"dataset", "instance", "label"}
-        The mean over all rows; the value of each row; or, for each label, the mean over the rows that
-        have it (nan where there is none).
+        The mean over all rows; the value of each row; or, for each label, the mean over the rows
+        that have it (nan where there is none).
 
     Returns
     -------
@@ -267,9 +271,10 @@ def cooccurrence(Y: Labels) -> NDArray[np.int64] | pd.DataFrame:
            [1, 1]])
     """
     labels = read_labels(Y)
-    # float32 holds integers exactly up to 2**24 rows, and BLAS is 50 times faster than integer products.
-    exact = np.float32 if len(labels) < 2**24 else np.float64
-    positive = labels.positive.astype(exact)
+    # float32 holds integers exactly up to 2**24 rows, and BLAS is 50 times faster than integer
+    # products.
+    exact = "float32" if len(labels) < 2**24 else "float64"
+    positive: NDArray[Any] = labels.positive.astype(exact)
     joint = (positive.T @ positive).astype(np.int64)
     if isinstance(Y, pd.DataFrame):
         return pd.DataFrame(joint, index=Y.columns, columns=Y.columns)
@@ -358,7 +363,7 @@ def imbalance_report(Y: Labels, label_names: Sequence[str] | None = None) -> Imb
 
     Examples
     --------
-    >>> report = imbalance_report([[1, 0], [1, 1], [0, float("nan")]], label_names=["liver", "skin"])
+    >>> report = imbalance_report([[1, 0], [1, 1], [0, np.nan]], label_names=["liver", "skin"])
     >>> report.mean_ir, report.n_missing, list(report.labels.label[report.labels.minority])
     (1.5, 1, ['skin'])
     """

@@ -55,6 +55,9 @@ Labels: TypeAlias = Any
 """What is taken as Y: ndarray, nested list, DataFrame or scipy sparse with entries 0, 1, nan."""
 
 
+_BLOCK_ROWS = 2048
+
+
 @dataclass(frozen=True)
 class LabelMatrix:
     """A label matrix that keeps "positive" and "measured" apart.
@@ -174,7 +177,7 @@ def read_labels(Y: Labels, label_names: Sequence[str] | None = None) -> LabelMat
         row, column = np.argwhere(wrong)[0]
         raise ParameterError(
             f"Y holds {values[row, column]:g} in row {row}, label {names[column]!r}; allowed are "
-            "0, 1 and nan (not measured). MoleculeTable.threshold makes labels of continuous values."
+            "0, 1 and nan (not measured). MoleculeTable.threshold turns values into labels."
         )
     return LabelMatrix(positive, known, names)
 
@@ -439,7 +442,7 @@ def _scumble_per_row(
     # Through logarithms: the product of a few hundred ratios overflows.
     ratio = np.where(np.isnan(ratio), 1.0, ratio)
     n_active = positive.sum(axis=1)
-    log_sum, total = (positive.astype(np.float64) @ np.column_stack([np.log(ratio), ratio])).T
+    log_sum, total = _row_sums(positive, np.column_stack([np.log(ratio), ratio])).T
     several = n_active > 1
     k = n_active[several]
     value = np.zeros(len(positive))
@@ -447,8 +450,16 @@ def _scumble_per_row(
     return np.maximum(value, 0.0)
 
 
+def _row_sums(positive: NDArray[np.bool_], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`positive @ columns` in blocks of rows: the product needs the labels as float64."""
+    starts = range(0, len(positive), _BLOCK_ROWS)
+    return np.concatenate([positive[i : i + _BLOCK_ROWS].astype(float) @ columns for i in starts])
+
+
 def _scumble_per_label(labels: LabelMatrix) -> NDArray[np.float64]:
-    total = labels.scumble @ labels.positive
+    total = np.zeros(labels.n_labels)
+    for i in range(0, len(labels), _BLOCK_ROWS):
+        total += labels.scumble[i : i + _BLOCK_ROWS] @ labels.positive[i : i + _BLOCK_ROWS]
     return np.divide(
         total, labels.counts, out=np.full(labels.n_labels, np.nan), where=labels.counts > 0
     )

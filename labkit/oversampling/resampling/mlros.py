@@ -50,9 +50,11 @@ class MLROS(IndexSampler):
 
     Examples
     --------
+    One clone brings IRLbl of the second label from 5 to 3, the MeanIR of the start; it stops there.
+
     >>> Y = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 1]])
     >>> MLROS(P=0.4, random_state=0).fit_indices(Y)
-    array([0, 1, 2, 3, 4, 4, 4])
+    array([0, 1, 2, 3, 4, 4])
     """
 
     def __init__(self, P: float = 0.25, *, random_state: Any = None) -> None:

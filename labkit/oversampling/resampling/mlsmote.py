@@ -211,7 +211,8 @@ class _Synthesis:
             return self.space.values[:0].astype(self.space.dtype)
         if sparse.issparse(self.feature_blocks[0]):
             return sparse.vstack(self.feature_blocks, format="csr")
-        return np.concatenate(self.feature_blocks)
+        blocks, self.feature_blocks = self.feature_blocks, []
+        return np.concatenate(blocks)
 
     def labels(self) -> NDArray[np.float64]:
         n = len(self.source)

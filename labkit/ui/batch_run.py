@@ -23,6 +23,19 @@ from labkit.ui.controls import as_text
 POLL_SECONDS = 0.5
 
 
+def runs_folder() -> Path:
+    """Folder of runs, also for a notebook's kernel, whose current folder is the notebook's.
+
+    Returns
+    -------
+    Path
+        ``runs`` beside the folder ``notebooks``, if that is the current one; else ``runs`` here:
+        the folder that `labkit run` uses in the project's root.
+    """
+    here = Path.cwd()
+    return (here.parent if here.name == "notebooks" else here) / "runs"
+
+
 def shell_command(name: str, overrides: Mapping[str, Any], out: Path | None = None) -> list[str]:
     """Arguments of the `labkit` command that runs a notebook headless.
 
@@ -70,7 +83,7 @@ class BatchRun:
     @property
     def directory(self) -> Path | None:
         """Folder of the run once it exists."""
-        return next(iter(sorted(self.out.glob(f"**/*-{self.key[:8]}"))), None)
+        return next(iter(sorted(self.out.glob(f"*-{self.key[:8]}"))), None)
 
     def start(self, watch: Callable[[BatchRun], None] | None = None) -> None:
         """Start the run and return; `watch` is called from a thread until the run has ended."""

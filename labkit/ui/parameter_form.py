@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from IPython.display import display
 
 from labkit.batch.notebooks import resolve
 from labkit.batch.parameters import Parameter, check, read_parameters
 from labkit.batch.runs import RunStatus
 from labkit.errors import ParameterError
-from labkit.ui.batch_run import BatchRun, shell_command
+from labkit.ui.batch_run import BatchRun, runs_folder, shell_command
 from labkit.ui.blocks import GRAY, RED, Panel, line, show_html
 from labkit.ui.controls import UNSET, Control
 
@@ -43,14 +44,14 @@ def parameter_form(
         Study name or path of the notebook whose parameters cell is shown.
     rerun : callable, optional
         Called after values were applied, with all of them as keywords, or only with those that
-        its signature names. What it prints and displays appears under the form. Without it the
-        form asks to run the cells below.
+        its signature names. What it prints, displays or returns appears under the form. Without
+        it the form asks to run the cells below.
     names : sequence of str, optional
         Show only these parameters; the others keep their values.
     bounds : mapping of str to (low, high), optional
         Show these numbers as sliders.
     out : str or Path, optional
-        Folder for runs started with *Run in batch*; ``runs/<notebook>`` by default.
+        Folder for runs started with *Run in batch*; the notebook's in `runs_folder` by default.
 
     Returns
     -------
@@ -81,7 +82,7 @@ class ParameterForm(Panel):
         self._name = str(notebook)
         self._path = resolve(notebook)
         self._rerun = rerun
-        self._out = Path(out) if out is not None else Path("runs") / self._path.stem
+        self._out = Path(out) if out is not None else runs_folder() / self._path.stem
         self._parameters = read_parameters(self._path)
         self._refuse_unknown(names, bounds)
         shown = list(self._parameters) if names is None else list(names)
@@ -248,7 +249,9 @@ class ParameterForm(Panel):
         self.output.clear_output()
         try:
             with _Captured(self.output):
-                self._rerun(**_accepted(self._rerun, values))
+                result = self._rerun(**_accepted(self._rerun, values))
+                if result is not None:
+                    display(result)  # type: ignore[no-untyped-call]
         except Exception as exc:  # noqa: BLE001 - the notebook's own code may raise anything
             self._say(f"{type(exc).__name__}: {exc}", RED)
             return False

@@ -12,6 +12,7 @@ import ipywidgets as widgets
 
 from labkit.batch.results import collect
 from labkit.errors import LabkitError
+from labkit.ui.batch_run import runs_folder
 from labkit.ui.blocks import GRAY, RED, Panel, line, show_figure, show_html
 from labkit.viz.style import MPLSTYLE, PALETTE
 
@@ -23,6 +24,10 @@ ALL = "all"
 MAX_ROWS = 50
 FIRST_COLUMNS = 9
 HIDDEN_AT_FIRST = ("index", "error", "cpu_s", "peak_rss_mib", "path")
+NO_RUNS = (
+    "no runs in {} yet; make some in a terminal: "
+    "labkit sweep oversampling notebooks/grids/oversampling_quick.yaml"
+)
 STATUS_COLORS = {
     "completed": "#00664B",
     "failed": RED,
@@ -32,13 +37,14 @@ STATUS_COLORS = {
 }
 
 
-def runs_table(directory: str | Path = "runs") -> RunsTable:
+def runs_table(directory: str | Path | None = None) -> RunsTable:
     """Table of the runs in a folder, with controls to look at them.
 
     Parameters
     ----------
-    directory : str or Path
-        Folder of a sweep, or any folder of runs.
+    directory : str or Path, optional
+        Folder of a sweep, of runs, or of several such folders, which can then be chosen from;
+        `labkit.ui.batch_run.runs_folder` by default.
 
     Returns
     -------
@@ -46,14 +52,14 @@ def runs_table(directory: str | Path = "runs") -> RunsTable:
         Shows a plain table when executed headless, and one line that says how to make runs
         when there are none.
     """
-    return RunsTable(directory)
+    return RunsTable(runs_folder() if directory is None else Path(directory))
 
 
 class RunsTable(Panel):
     """See `runs_table`; ``frame`` holds all runs, ``shown`` those that the filter leaves."""
 
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.frame: pd.DataFrame | None = None
         self._problem = ""
         self._build()
@@ -77,11 +83,21 @@ class RunsTable(Panel):
         )
 
     def refresh(self) -> None:
-        """Read the folder again."""
+        """Look for folders again, and read the chosen one."""
+        folders = folders_with_runs(self.directory)
+        self._quiet = True
+        _offer(self.folder, [(_shown_path(path), path) for path in folders], None)
+        self.folder.layout.display = "none" if folders in ([], [self.directory]) else "flex"
+        self._quiet = False
+        self._load()
+
+    def _load(self) -> None:
+        folder = self.folder.value
         try:
-            self.frame, self._problem = collect(self.directory), ""
+            self.frame = None if folder is None else collect(folder)
+            self._problem = NO_RUNS.format(_shown_path(self.directory))
         except (LabkitError, OSError) as exc:
-            self.frame, self._problem = None, _no_runs(self.directory, exc)
+            self.frame, self._problem = None, f"cannot read {_shown_path(folder)}: {exc}"
         self._fill_controls()
         self._draw()
 
@@ -95,6 +111,7 @@ class RunsTable(Panel):
         return f"{self._counts()}\n{table}"
 
     def _build(self) -> None:
+        self.folder = widgets.Dropdown(description="folder")
         self.status = widgets.Dropdown(description="status")
         self.sort_by = widgets.Dropdown(description="sort by")
         self.descending = widgets.Checkbox(description="largest first", indent=False)
@@ -107,7 +124,8 @@ class RunsTable(Panel):
         self.plot = widgets.Output().add_class("labkit-runs-plot")
         again = widgets.Button(description="Refresh", icon="refresh").add_class("labkit-refresh")
         again.on_click(lambda _: self.refresh())
-        for control in (self.status, self.sort_by, self.columns, self.x, self.y, self.color):
+        lists = (self.folder, self.status, self.sort_by, self.columns, self.x, self.y, self.color)
+        for control in lists:
             control.layout.width = "250px"
             control.style.description_width = "58px"
         self.descending.layout.width = "130px"
@@ -119,7 +137,11 @@ class RunsTable(Panel):
         watched = (self.status, self.sort_by, self.descending, self.columns)
         for control in (*watched, self.x, self.y, self.color):
             control.observe(self._on_change, names="value")
-        top = widgets.HBox([self.summary, again], layout=widgets.Layout(align_items="center"))
+        self.folder.layout.width = "420px"
+        self.folder.observe(lambda _: None if self._quiet else self._load(), names="value")
+        top = widgets.HBox(
+            [self.folder, self.summary, again], layout=widgets.Layout(align_items="center")
+        )
         super().__init__([top, self._controls, self.table, self.plot])
         self.add_class("labkit-runs")
 
@@ -173,24 +195,36 @@ class RunsTable(Panel):
         assert self.frame is not None
         counts = self.frame["status"].value_counts()
         parts = ", ".join(f"{count} {status}" for status, count in counts.items())
-        return f"{len(self.frame)} runs in {self.directory}: {parts}"
+        return f"{len(self.frame)} runs in {_shown_path(self.folder.value)}: {parts}"
 
 
-def _no_runs(directory: Path, exc: Exception) -> str:
-    reason = "no folder" if not directory.is_dir() else "no runs in"
-    if directory.is_dir() and next(iter(directory.iterdir()), None) is not None:
-        reason = str(exc).rstrip(".") + ":" if str(directory) not in str(exc) else "no runs in"
-    return (
-        f"{reason} {directory} yet; make some in a terminal: "
-        "labkit sweep oversampling notebooks/grids/oversampling_quick.yaml"
-    )
+def folders_with_runs(directory: Path) -> list[Path]:
+    """Return `directory` and those of its folders that hold runs, the last changed first."""
+    if not directory.is_dir():
+        return []
+    inside = [path for path in directory.iterdir() if path.is_dir() and _has_runs(path)]
+    inside.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return [directory, *inside] if _has_runs(directory) else inside
+
+
+def _has_runs(folder: Path) -> bool:
+    if (folder / "tasks.jsonl").is_file():
+        return True
+    return next(folder.glob("*/status.json"), None) is not None
+
+
+def _shown_path(path: Path) -> str:
+    """Path relative to the current folder, where it is not far from it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("../..") else relative
 
 
 def _offer(control: widgets.Dropdown, options: Sequence[Any], first: Any) -> None:
     values = [option[1] if isinstance(option, tuple) else option for option in options]
     kept = control.value if control.options and control.value in values else first
     control.options = options
-    control.value = kept if kept in values else values[0]
+    if values:
+        control.value = kept if kept in values else values[0]
 
 
 def _first_columns(frame: pd.DataFrame) -> list[str]:

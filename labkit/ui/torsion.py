@@ -116,12 +116,18 @@ def scan_torsion(molecule: Molecule, *, step_deg: int = 10, seed: int = 0) -> To
 
 
 def torsion_explorer(
-    molecule: Molecule = "CCCC", *, step_deg: int = 10, seed: int = 0
+    molecule: Molecule = "CCCC",
+    *,
+    temperature_k: float = 298.15,
+    step_deg: int = 10,
+    seed: int = 0,
 ) -> TorsionExplorer:
-    """Slider that turns a bond: structure, energy curve, and the share at room temperature.
+    """Slider that turns a bond: structure, energy curve, and how often a shape is found.
 
     Parameters
     ----------
+    temperature_k : float
+        Temperature in kelvin.
     molecule, step_deg, seed
         As in `scan_torsion`.
 
@@ -130,14 +136,17 @@ def torsion_explorer(
     TorsionExplorer
         Its ``scan`` holds the numbers.
     """
-    return TorsionExplorer(scan_torsion(molecule, step_deg=step_deg, seed=seed))
+    if not temperature_k > 0:
+        raise ParameterError(f"temperature_k must be above 0 K, got {temperature_k}; try 298.15.")
+    return TorsionExplorer(scan_torsion(molecule, step_deg=step_deg, seed=seed), temperature_k)
 
 
 class TorsionExplorer(Panel):
     """See `torsion_explorer`."""
 
-    def __init__(self, scan: TorsionScan) -> None:
+    def __init__(self, scan: TorsionScan, temperature_k: float) -> None:
         self.scan = scan
+        self.temperature_k = temperature_k
         step = int(scan.angles_deg[1] - scan.angles_deg[0])
         lowest = int(scan.angles_deg[scan.energies_kj_mol.argmin()])
         self.slider = widgets.IntSlider(
@@ -158,10 +167,10 @@ class TorsionExplorer(Panel):
     def text(self) -> str:
         """Angle, energy and population in words."""
         i = self._index
-        share = self.scan.population()[i]
+        share = self.scan.population(self.temperature_k)[i]
         return (
             f"{self.scan.angles_deg[i]}°: {self.scan.energies_kj_mol[i]:.1f} kJ/mol above the most "
-            f"stable shape; at 25 °C found {_share_text(share)} as often"
+            f"stable shape; at {self.temperature_k:g} K found {_share_text(share)} as often"
         )
 
     @property

@@ -1,9 +1,10 @@
 """Molecules as packed tensors: graphs and fingerprints that are batched by index arithmetic.
 
-A batch is a gather: for the molecules ``indices``, the rows ``atom_ptr[i]:atom_ptr[i + 1]`` of the code
-arrays are collected, turned into one-hot floats, and bond ends are shifted by the number of atoms
-before them. Repeated indices cost nothing to keep, so an oversampled training set is an index array
-and no graph is ever copied. The result equals ``torch_geometric.data.Batch`` of the same graphs.
+A batch is a gather: for the molecules ``indices``, the rows ``atom_ptr[i]:atom_ptr[i + 1]`` of the
+code arrays are collected, turned into one-hot floats, and bond ends are shifted by the number of
+atoms before them. Repeated indices cost nothing to keep, so an oversampled training set is an
+index array and no graph is ever copied. The result equals ``torch_geometric.data.Batch`` of the
+same graphs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -66,7 +68,8 @@ class GraphBatch:
 class PackedMolecules:
     """Graphs and fingerprints of the valid molecules among some SMILES.
 
-    Molecule ``k`` is the ``k``-th *valid* input; ``np.flatnonzero(valid)[k]`` is its place in the input.
+    Molecule ``k`` is the ``k``-th *valid* input; ``np.flatnonzero(valid)[k]`` is its place in the
+    input.
 
     Attributes
     ----------
@@ -193,8 +196,7 @@ def featurize(
     else:
         bounds = np.linspace(0, len(inputs), workers + 1).astype(int)
         blocks = Parallel(n_jobs=workers)(
-            delayed(_block)(inputs[a:b], fingerprint, 1)
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+            delayed(_block)(inputs[a:b], fingerprint, 1) for a, b in pairwise(bounds)
         )
     codes = join([block[0] for block in blocks])
     bits = np.concatenate([block[1] for block in blocks])

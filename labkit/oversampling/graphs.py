@@ -1,9 +1,10 @@
 """Molecules to integer codes: SMILES in, flat numpy arrays out.
 
-Every atom and every bond becomes a short row of small integers, each the index of a category listed in
-:data:`ATOM_FEATURES` or :data:`BOND_FEATURES`. The arrays of all molecules are concatenated and cut by
-pointers (``atom_ptr``, ``bond_ptr``), as in a compressed sparse row matrix. Bonds are stored once; a
-graph network needs both directions, which :mod:`labkit.oversampling.featurize` adds per batch.
+Every atom and every bond becomes a short row of small integers, each the index of a category
+listed in :data:`ATOM_FEATURES` or :data:`BOND_FEATURES`. The arrays of all molecules are
+concatenated and cut by pointers (``atom_ptr``, ``bond_ptr``), as in a compressed sparse row
+matrix. Bonds are stored once; a graph network needs both directions, which
+:mod:`labkit.oversampling.featurize` adds per batch.
 
 The module needs rdkit and numpy only, so that worker processes start fast.
 """
@@ -154,8 +155,8 @@ class _Columns:
     """Growing lists of raw rdkit values, filled molecule by molecule.
 
     Atom and bond wrappers live for one molecule only: keeping 50,000 of them alive makes Python's
-    garbage collector dominate the run time. Chirality and bond stereo return slow enum objects, so they
-    are read only where the SMILES has a character that can set them.
+    garbage collector dominate the run time. Chirality and bond stereo return slow enum objects, so
+    they are read only where the SMILES has a character that can set them.
     """
 
     def __init__(self) -> None:

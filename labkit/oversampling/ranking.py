@@ -1,7 +1,8 @@
 """Ranking scores of many labels at once: ROC AUC, average precision and the best F1.
 
-Every column is sorted once by score. With the weight of the positives and of the negatives cumulated
-down to the end of each block of tied scores (``tp``, ``fp``) and to its start (``tp_start``),
+Every column is sorted once by score. With the weight of the positives and of the negatives
+cumulated down to the end of each block of tied scores (``tp``, ``fp``) and to its start
+(``tp_start``),
 
     AUC = sum over negatives of (tp_start + tp) / 2, divided by P N
     AP  = sum over positives of tp / (tp + fp), divided by P
@@ -63,9 +64,9 @@ class LabelCurves:
     def best_f1(self) -> tuple[np.ndarray, np.ndarray]:
         """Largest F1 and its threshold, to be used as ``score >= threshold``.
 
-        Of several thresholds with the same F1 the highest is taken (fewest positives predicted). It lies
-        midway to the next lower score, or midway to 0 below the lowest. Labels without a positive have
-        no F1 (nan) and get 0.5.
+        Of several thresholds with the same F1 the highest is taken (fewest positives predicted).
+        It lies midway to the next lower score, or midway to 0 below the lowest. Labels without a
+        positive have no F1 (nan) and get 0.5.
         """
         f1 = 2 * self.tp / np.maximum(self.tp + self.fp + self.n_positive, np.finfo(float).tiny)
         f1[~np.isfinite(self.scores)] = -1.0

@@ -1,7 +1,8 @@
 r"""Simulated drug effects on real molecules, with a known best possible score.
 
-No labelled multitask set may be shipped, so the quick preset uses NCI molecules that come with rdkit and
-effects that are **simulated**. For molecule :math:`i` and effect :math:`l` with mechanism :math:`m(l)`
+No labelled multitask set may be shipped, so the quick preset uses NCI molecules that come with
+rdkit and effects that are **simulated**. For molecule :math:`i` and effect :math:`l` with
+mechanism :math:`m(l)`
 
 .. math::
 
@@ -10,9 +11,13 @@ effects that are **simulated**. For molecule :math:`i` and effect :math:`l` with
     \epsilon_{il} = \sqrt{c}\, u_{i m(l)} + \sqrt{1 - c}\, v_{il}
 
 with :math:`s, g, h` standardized over the molecules. :math:`g, h` are weighted sums of substructure
-rules (:data:`SUBSTRUCTURES`); :math:`u, v` are independent standard normal. A label is an effect above a threshold, :math:`y_{il} = [e_{il} > t_l]`, so that
+rules (:data:`SUBSTRUCTURES`); :math:`u, v` are independent standard normal. A label is an effect
+above a threshold, :math:`y_{il} = [e_{il} > t_l]`, so that
 
-.. math:: P(y_{il} = 1 \mid \text{molecule}) = \Phi\left((\sqrt{1-\nu}\, s_{il} - t_l) / \sqrt{\nu}\right)
+.. math::
+
+    P(y_{il} = 1 \mid \text{molecule}) =
+    \Phi\left((\sqrt{1 - \nu}\, s_{il} - t_l) / \sqrt{\nu}\right)
 
 is exact, and with it the Bayes-optimal score (:func:`bayes_ceiling`). The best possible R2 of the
 continuous effects is :math:`1 - \nu`.
@@ -291,8 +296,8 @@ def _matches(mols: list[Chem.Mol]) -> tuple[np.ndarray, list[str]]:
     present = [name for name, column in columns.items() if 3 <= column.sum() <= len(mols) - 3]
     if len(present) < _N_SHARED_RULES:
         raise ParameterError(
-            f"only {len(present)} of {len(SUBSTRUCTURES)} substructures tell these molecules apart; "
-            "give more, and more diverse, molecules."
+            f"only {len(present)} of {len(SUBSTRUCTURES)} substructures tell these molecules "
+            "apart; give more, and more diverse, molecules."
         )
     return np.stack([columns[name] for name in present], axis=1), present
 

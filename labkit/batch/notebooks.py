@@ -125,6 +125,17 @@ def kernel_of(notebook: Mapping[str, Any]) -> str:
     return str(kernelspec.get("name") or "python3")
 
 
+def check_kernel(name: str) -> None:
+    """Raise ParameterError unless a kernel of this name is installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    installed = sorted(KernelSpecManager().find_kernel_specs())
+    if name not in installed:
+        raise ParameterError(
+            f"there is no kernel '{name}'. Installed: {', '.join(installed) or 'none'}"
+        )
+
+
 def _study_info(path: Path, about: Mapping[str, Any]) -> StudyInfo:
     return StudyInfo(
         name=path.stem,

@@ -314,13 +314,19 @@ def _parse_items(kind: ValueType, text: str) -> list[Any]:
     stripped = text.strip()
     if stripped[:1] + stripped[-1:] in ("[]", "()"):
         stripped = stripped[1:-1]
-    parsed = [
-        argument.parse(_unquoted(item))
-        if argument.name in ("str", "path")
-        else argument.parse(item)
-        for argument, item in zip(_places(kind), split_items(stripped), strict=False)
-    ]
-    return kind.accept(parsed + split_items(stripped)[len(parsed) :])
+    items = split_items(stripped)
+    try:
+        parsed = [
+            _parse_item(place, item) for place, item in zip(_places(kind), items, strict=False)
+        ]
+    except ValueError:
+        raise _mismatch(kind, text) from None
+    return kind.accept(parsed + items[len(parsed) :])
+
+
+def _parse_item(place: ValueType, item: str) -> Any:
+    quoted = len(item) > 1 and item[0] == item[-1] and item[0] in "'\""
+    return place.parse(item[1:-1] if quoted else item)
 
 
 def _places(kind: ValueType) -> Iterator[ValueType]:
@@ -329,10 +335,6 @@ def _places(kind: ValueType) -> Iterator[ValueType]:
         return
     while True:
         yield kind.arguments[0] if kind.arguments else ValueType("any")
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def _parse_literal(kind: ValueType, text: str) -> Any:

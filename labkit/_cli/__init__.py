@@ -1,0 +1,1 @@
+"""How the command line parses parameters, prints and fails; the commands are in `labkit.cli`."""

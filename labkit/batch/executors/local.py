@@ -1,0 +1,190 @@
+"""Running a list of runs in this process: a pool of threads, one kernel process each.
+
+Array elements and Dask tasks use this too, for their chunk. Several processes may work on the same
+runs at the same time: each run is claimed before it starts, and what another process owns is left
+to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from labkit.batch.runner import execute
+from labkit.batch.runs import Run, RunStatus, claim, read_status
+
+MIB_PER_KERNEL = 1024
+_POLL_SECONDS = 1.0
+_FAILURES = (RunStatus.failed, RunStatus.timeout, RunStatus.died)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How runs are executed.
+
+    Parameters
+    ----------
+    jobs
+        Runs at once.
+    retries
+        How often a failed run is tried again.
+    timeout
+        Seconds that one cell may take; None for no limit.
+    warm
+        Fork kernels from a process that has the notebook's imports loaded.
+    since
+        A run that failed after this moment is final: another process of this sweep, or this one
+        before it was requeued, has tried it.
+    wait_for_others
+        Wait for runs that another process owns, and take over those whose owner dies.
+    """
+
+    jobs: int = 1
+    retries: int = 1
+    timeout: float | None = None
+    warm: bool = True
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    wait_for_others: bool = True
+
+
+Report = Callable[[Run, Mapping[str, Any], bool], None]
+
+
+def run_all(runs: Sequence[Run], execution: Execution, report: Report) -> None:
+    """Execute the runs that are not completed yet.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+    execution
+        How to execute them.
+    report
+        Called as ``report(run, status, executed_here)`` when a run is final, one call at a time.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an interrupt or a termination signal, once every running notebook is saved and
+        marked cancelled.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // execution.jobs)))
+    work = _Work(runs, execution, report)
+    with (
+        signals_as_interrupt(),
+        ThreadPoolExecutor(execution.jobs, thread_name_prefix="labkit-run") as pool,
+    ):
+        threads = [pool.submit(work.loop) for _ in range(min(execution.jobs, len(runs)))]
+        try:
+            _wait(threads)
+        except BaseException:
+            work.stop.set()
+            raise
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_jobs() -> int:
+    """Return how many runs fit this machine at once: one per core, and one GiB of memory each."""
+    free = psutil.virtual_memory().available // 2**20
+    return int(max(1, min(available_cores(), free // MIB_PER_KERNEL)))
+
+
+@contextlib.contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread while the block runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class _Work:
+    """The queue that the threads share."""
+
+    def __init__(self, runs: Sequence[Run], execution: Execution, report: Report) -> None:
+        self._queue = deque(runs)
+        self._execution = execution
+        self._report = report
+        self._reporting = threading.Lock()
+        self.stop = threading.Event()
+
+    def loop(self) -> None:
+        """Take runs from the queue until it is empty or work is stopped."""
+        while not self.stop.is_set():
+            try:
+                run = self._queue.popleft()
+            except IndexError:
+                return
+            self._attend(run)
+
+    def _attend(self, run: Run) -> None:
+        status = read_status(run.directory)
+        if status["status"] == RunStatus.completed:
+            return self._final(run, status, executed=False)
+        with claim(run.directory) as mine:
+            if mine:
+                return self._own(run)
+        if not self._execution.wait_for_others:
+            return self._final(run, read_status(run.directory), executed=False)
+        self._queue.append(run)
+        self.stop.wait(_POLL_SECONDS)
+        return None
+
+    def _own(self, run: Run) -> None:
+        status = read_status(run.directory)
+        if status["status"] == RunStatus.completed or self._failed_already(status):
+            return self._final(run, status, executed=False)
+        for _ in range(self._execution.retries + 1):
+            status = execute(
+                run,
+                timeout=self._execution.timeout,
+                warm=self._execution.warm,
+                cancel=self.stop,
+            )
+            if status["status"] not in _FAILURES or self.stop.is_set():
+                break
+        return self._final(run, status, executed=True)
+
+    def _failed_already(self, status: Mapping[str, Any]) -> bool:
+        if status["status"] not in _FAILURES or not status.get("ended"):
+            return False
+        return datetime.fromisoformat(status["ended"]) >= self._execution.since
+
+    def _final(self, run: Run, status: Mapping[str, Any], *, executed: bool) -> None:
+        with self._reporting:
+            self._report(run, status, executed)
+
+
+def _wait(threads: list[Future[None]]) -> None:
+    """Wait for the threads, leaving the main thread free to handle signals."""
+    pending = set(threads)
+    while pending:
+        done, pending = wait(pending, timeout=0.2)
+        for thread in done:
+            thread.result()

@@ -148,7 +148,7 @@ def _make_split(sides: np.ndarray, ratios: np.ndarray, kind: str, seed: int) -> 
     if empty:
         raise ParameterError(
             f"split={kind!r} of {len(sides)} molecules leaves {' and '.join(empty)} empty at "
-            f"fractions {tuple(ratios.tolist())}; use more molecules, other fractions or another kind."
+            f"fractions {ratios.tolist()}; use more molecules, other fractions or another kind."
         )
     digest = hashlib.sha256()
     for part in parts:

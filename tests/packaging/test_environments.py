@@ -92,6 +92,13 @@ def test_constraints_file_holds_no_place_of_this_machine(repository):
     assert "--" not in text
 
 
+def test_every_dependency_has_its_reason(repository, pyproject):
+    text = (repository / "CONTRIBUTING.md").read_text()
+    extras = pyproject["project"]["optional-dependencies"]
+    for stated in (*pyproject["project"]["dependencies"], *extras["dask"], *extras["parquet"]):
+        assert f"`{Requirement(stated).name}`" in text, stated
+
+
 def test_lava_environment_is_the_one_that_lava_can_run_in(repository):
     environment = yaml.safe_load((repository / "environment-lava.yml").read_text())
     *plain, pip = environment["dependencies"]

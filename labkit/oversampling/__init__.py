@@ -20,6 +20,8 @@ PRELOAD = (
     "labkit.oversampling.protocol",
     "labkit.oversampling.leakage",
     "labkit.oversampling.explain",
+    "labkit.oversampling.preview",
+    "labkit.oversampling.widgets",
 )
 
 _MODULES = (
@@ -32,7 +34,9 @@ _MODULES = (
     "leakage",
     "models",
     "plots",
+    "preview",
     "protocol",
+    "regression",
     "resampling",
     "simulated",
     "splits",
@@ -52,10 +56,14 @@ _EXPORTS = {
     "assert_no_leakage": "protocol",
     "imbalance_report": "imbalance",
     "leakage_lab": "leakage",
+    "explain_molecule": "explain",
     "load_molecules": "data",
+    "load_table": "protocol",
     "make_sampler": "resampling",
     "multilabel_scores": "evaluation",
+    "preview_samplers": "preview",
     "regression_scores": "evaluation",
+    "run_regression": "regression",
     "run_study": "protocol",
     "tune_thresholds": "evaluation",
 }

@@ -11,57 +11,51 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from labkit.oversampling import plots
-from labkit.oversampling.data import MoleculeTable
-from labkit.oversampling.imbalance import imbalance_report
+from labkit.oversampling.config import SAMPLER_NAMES
+from labkit.oversampling.explain import explain_molecule
 from labkit.oversampling.leakage import LeakageResults
-from labkit.oversampling.protocol import StudyResults
-from labkit.oversampling.resampling import SAMPLERS, make_sampler
 from labkit.oversampling.plots.colors import GRAY, HONEST_COLOR, LEAKY_COLOR
+from labkit.oversampling.preview import SamplerPreview
+from labkit.oversampling.results import StudyResults
+from labkit.viz import draw_molecule
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, new_axes
 
 _WIDE = {"description_width": "110px"}
 
 
-def imbalance_explorer(
-    table: MoleculeTable, *, sampler: str = "MLROS", P: float = 0.25, k: int = 5
-) -> widgets.VBox:
-    """Live view of what a sampler does to the label counts of a data set.
+def imbalance_explorer(preview: SamplerPreview, *, sampler: str = "MLROS") -> widgets.VBox:
+    """Live view of what a sampler does to the label counts of the training molecules.
 
     Parameters
     ----------
-    table : MoleculeTable
-        Multilabel data; only the labels are used, so samplers that need features are left out.
+    preview : SamplerPreview
+        Of `preview_samplers`.
     sampler : str
         Sampler shown first.
-    P : float
-        Rows added or removed, as a share of the data set.
-    k : int
-        Neighbors, for samplers that have them.
 
     Returns
     -------
     VBox
         Controls above a figure that is redrawn at every change.
     """
-    before = imbalance_report(table.targets)
-    names = [name for name, kind in SAMPLERS.items() if hasattr(kind, "fit_indices")]
+    config = preview.config
     choose = widgets.Dropdown(
-        options=names, value=sampler if sampler in names else names[0], description="sampler"
+        options=list(SAMPLER_NAMES.values()), value=sampler, description="sampler"
     )
     size = widgets.FloatSlider(
-        value=P, min=0.05, max=1.0, step=0.05, description="P (share)", continuous_update=False
+        value=min(config.P, 1.0), min=0.05, max=1.0, step=0.05, description="P (share)"
     )
+    neighbors = widgets.IntSlider(value=min(config.k, 20), min=1, max=20, description="k neighbors")
 
     def draw() -> bytes:
-        made = make_sampler(choose.value, P=size.value, k=k, random_state=0)
-        rows = made.fit_indices(table.targets)
-        return _before_and_after(table, before, rows, f"{choose.value}, P = {size.value:.2f}")
+        return _before_and_after(preview, choose.value, size.value, neighbors.value)
 
-    return _live([choose, size], draw)
+    return _live([choose, size, neighbors], draw)
 
 
-def _before_and_after(table: MoleculeTable, before: object, rows: np.ndarray, title: str) -> bytes:
-    after = imbalance_report(table.targets.iloc[rows])
+def _before_and_after(preview: SamplerPreview, sampler: str, P: float, k: int) -> bytes:
+    made = preview.resample(sampler, P=P, k=k)
+    before, after = preview.before, made.after
     ax = new_axes(width_in=8.2, height_in=4.2)
     order = np.argsort(-before.labels["n_positive"].to_numpy(), kind="stable")
     x = np.arange(len(order))
@@ -81,12 +75,15 @@ def _before_and_after(table: MoleculeTable, before: object, rows: np.ndarray, ti
     )
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(plots.plain_number)
-    names = before.labels["label"].to_numpy()[order]
+    names = np.asarray(preview.train.label_names, dtype=object)[order]
     if len(names) <= 40:
         ax.set_xticks(x, names, rotation=60, ha="right", fontsize=8)
     ax.set_ylabel("imbalance ratio IRLbl")
-    copies = np.bincount(rows, minlength=len(table))
-    ax.set_title(f"{title}: {len(table)} → {len(rows)} molecules, at most {copies.max()} of one")
+    counts = made.summary()
+    ax.set_title(
+        f"{sampler}: {len(preview.train)} → {counts['n_after']} rows, "
+        f"{counts['n_synthetic']} synthetic; one molecule at most {counts['max_copies']} times"
+    )
     ax.legend()
     return _png(ax.figure)
 
@@ -194,6 +191,61 @@ def _leakage_figure(leakage: LeakageResults, sampler: str, leaky: bool) -> bytes
     right.set_ylim(0, 1.05)
     right.set_ylabel("macro F1 (forest)")
     return _png(figure)
+
+
+def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -> widgets.VBox:
+    """Atoms that speak for an effect, for one test molecule at a time.
+
+    Parameters
+    ----------
+    results : StudyResults
+        Of `run_study`, with a graph network among its models.
+    model : str
+        ``"gnn"`` or ``"hybrid"``; the network of the first seed without resampling is explained.
+    n_molecules : int
+        Molecules to choose from: those with the highest predicted chance of the effect.
+
+    Returns
+    -------
+    VBox
+        Dropdowns of effects and molecules above the colored drawing.
+    """
+    estimator = results.models[model, "none"]
+    y, probability = results.test_predictions(model=model)
+    smiles = results.table.smiles[results.splits[0].test]
+    names = list(results.table.label_names)
+    effect = widgets.Dropdown(options=names, description="effect", style=_WIDE)
+    molecule = widgets.Dropdown(description="molecule", style=_WIDE)
+    picture = widgets.HTML()
+
+    def choices() -> list[tuple[str, int]]:
+        label = names.index(effect.value)
+        top = np.argsort(-probability[:, label], kind="stable")[:n_molecules]
+        truth = {1.0: "has it", 0.0: "does not", None: "not measured"}
+        return [
+            (f"{probability[i, label]:.2f} predicted, {truth.get(y[i, label], 'not measured')}", i)
+            for i in top
+        ]
+
+    def draw(_change: object = None) -> None:
+        if molecule.value is None:
+            return
+        label = names.index(effect.value)
+        explained = explain_molecule(
+            estimator, str(smiles[molecule.value]), label, fingerprint=results.config.fingerprint
+        )
+        picture.value = draw_molecule(
+            explained.smiles, explained.attribution, label=f"for {effect.value}", unit="log-odds"
+        ).to_html()
+
+    def refill(_change: object = None) -> None:
+        molecule.options = choices()
+        draw()
+
+    effect.observe(refill, names="value")
+    molecule.observe(draw, names="value")
+    refill()
+    return widgets.VBox([widgets.HBox([effect, molecule]), picture])
 
 
 def _live(controls: list[widgets.Widget], draw: Callable[[], bytes]) -> widgets.VBox:

@@ -166,14 +166,16 @@ def imbalance_before_after(
     return ax
 
 
-def sparsity_curve(targets: np.ndarray, chosen: float, ax: Axes | None = None) -> Axes:
+def sparsity_curve(
+    targets: np.ndarray, chosen: float | None = None, ax: Axes | None = None
+) -> Axes:
     """Sparsity of the labels made from continuous effects, against the quantile of the cut.
 
     Parameters
     ----------
     targets : ndarray of shape (n_molecules, n_targets)
         Continuous effects, nan where not measured.
-    chosen : float
+    chosen : float, optional
         Quantile used by the study, marked in the figure.
     ax : Axes, optional
         Where to draw; a new figure otherwise.
@@ -191,7 +193,10 @@ def sparsity_curve(targets: np.ndarray, chosen: float, ax: Axes | None = None) -
     ax = new_axes(ax, width_in=6.4, height_in=3.6)
     ax.plot(quantiles, density, color=OKABE_ITO["blue"], label="label density")
     ax.plot(quantiles, empty, color=OKABE_ITO["vermillion"], label="molecules without any effect")
-    ax.axvline(chosen, color=OKABE_ITO["black"], linestyle="--", linewidth=1, label="this study")
+    if chosen is not None:
+        ax.axvline(
+            chosen, color=OKABE_ITO["black"], linestyle="--", linewidth=1, label="this study"
+        )
     ax.set_xlabel("quantile above which an effect counts as present")
     ax.set_ylabel("share")
     ax.set_ylim(0, 1)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from IPython.display import SVG
 from matplotlib.axes import Axes
-from rdkit import Chem
-from rdkit.Chem import Draw
 from sklearn.decomposition import PCA
 
-from labkit.oversampling.data import MoleculeTable
+from labkit.oversampling.molecules import MoleculeTable
 from labkit.oversampling.plots.colors import GRAY
+from labkit.viz.depiction import Drawing, draw_grid
 from labkit.viz.style import OKABE_ITO, new_axes
 
 
@@ -73,7 +71,7 @@ def chemical_space(
     return ax
 
 
-def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> SVG:
+def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> Drawing:
     """Grid of the molecules that a sampler copied most, with their effects.
 
     Parameters
@@ -87,19 +85,15 @@ def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> SVG:
 
     Returns
     -------
-    SVG
-        Drawing with the number of copies and the first labels below each molecule.
+    Drawing
+        With the number of copies and the first labels below each molecule.
     """
     copies = np.bincount(source, minlength=len(table)) - 1
     chosen = [i for i in np.argsort(-copies, kind="stable")[:n] if copies[i] > 0]
     if not chosen:
         raise ValueError("no molecule was copied; use a sampler that clones rows, such as MLROS")
-    molecules = [Chem.MolFromSmiles(table.smiles[i]) for i in chosen]
     legends = [f"{copies[i]} copies: {_effects(table, i)}" for i in chosen]
-    drawing = Draw.MolsToGridImage(
-        molecules, molsPerRow=3, subImgSize=(260, 190), legends=legends, useSVG=True
-    )
-    return SVG(drawing.data if hasattr(drawing, "data") else drawing)
+    return draw_grid([str(table.smiles[i]) for i in chosen], legends, columns=3, cell_px=280)
 
 
 def _effects(table: MoleculeTable, row: int, most: int = 3) -> str:

@@ -326,7 +326,7 @@ def _finish(result: Any) -> None:
     from labkit._cli import show
 
     click.echo(show.summary(result))
-    if result.executor == "slurm":
+    if result.queued:
         click.echo(show.submission(result))
     elif not result.ok:
         raise click.exceptions.Exit(EXIT_FAILED)

@@ -90,15 +90,21 @@ def progress(step: Progress) -> None:
 
 def summary(result: SweepSummary) -> str:
     """Return how a sweep went: counts, the first failures, what to do next."""
-    from labkit.batch.runner import describe
-
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
     lines = [f"{counts} of {result.total} runs in {near(result.directory)}"]
     for run, status in result.failures[:_MAX_FAILURES]:
-        lines.append(f"  {run.directory.name}: {describe(status)}")
+        lines.append(failure(run.directory, status))
     if len(result.failures) > _MAX_FAILURES:
         lines.append(f"  ... and {len(result.failures) - _MAX_FAILURES} more")
     return "\n".join(lines)
+
+
+def failure(directory: Path, status: Mapping[str, Any]) -> str:
+    """Return what happened to a run, and the first line of the cell in which it did."""
+    from labkit.batch.runner import describe
+
+    lines = [line for line in describe(status).splitlines() if not line.startswith("  ->")]
+    return "\n    ".join([f"  {directory.name}: {lines[0]}", *lines[1:]])
 
 
 def submission(result: SweepSummary) -> str:

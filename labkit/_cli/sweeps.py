@@ -85,7 +85,6 @@ def print_plan(notebook: str, grid: Grid, settings: Mapping[str, Any]) -> None:
 def standing(directory: Path) -> tuple[str, bool]:
     """Return how the runs in a folder stand, and whether any runs or waits."""
     from labkit.batch.results import runs_in
-    from labkit.batch.runner import describe
 
     runs = list(runs_in(directory))
     counts = Counter(str(status["status"]) for _, status in runs)
@@ -95,7 +94,7 @@ def standing(directory: Path) -> tuple[str, bool]:
     running = [folder.name for folder, status in runs if status["status"] == "running"]
     lines += [f"  running: {name}" for name in running[:_SHOWN]]
     bad = [(folder, status) for folder, status in runs if _is_bad(status)]
-    lines += [f"  {folder.name}: {describe(status)}" for folder, status in bad[:_SHOWN]]
+    lines += [show.failure(folder, status) for folder, status in bad[:_SHOWN]]
     hidden = len(bad) - _SHOWN
     return "\n".join([*lines, *([f"  ... and {hidden} more"] if hidden > 0 else [])]), any(
         name in counts for name in _ACTIVE

@@ -6,10 +6,10 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.batch import notebooks, planning
 from labkit.batch.grid import Grid
@@ -21,6 +21,10 @@ from labkit.errors import ParameterError
 
 __all__ = ["Progress", "SweepSummary", "estimate_seconds", "load_sweep", "plan", "retry", "run"]
 __all__ += ["run_chunk", "sweep"]
+
+if TYPE_CHECKING:
+    from labkit.batch.executors.dask import DaskOptions
+    from labkit.batch.executors.slurm import SlurmOptions, Submission
 
 EXECUTORS = ("local", "slurm", "dask")
 
@@ -60,8 +64,6 @@ class SweepSummary:
         The sweep folder.
     counts
         Number of runs by status.
-    executor
-        What executed the runs, or will: ``slurm`` goes on by itself.
     executed
         Runs executed by this call.
     seconds
@@ -70,15 +72,17 @@ class SweepSummary:
         Runs that are final and not completed, with their status records.
     submission
         What was submitted to Slurm's queue; None when nothing was.
+    queued
+        Whether the runs are left to Slurm, so that they are not final now.
     """
 
     directory: Path
     counts: dict[str, int]
-    executor: str = "local"
     executed: int = 0
     seconds: float = 0.0
     failures: list[tuple[Run, dict[str, Any]]] = field(default_factory=list)
-    submission: Any = None
+    submission: Submission | None = None
+    queued: bool = False
 
     @property
     def total(self) -> int:
@@ -106,7 +110,7 @@ def sweep(
     warm: bool = True,
     kernel: str | None = None,
     max_runs: int = 10_000,
-    options: Any = None,
+    options: SlurmOptions | DaskOptions | None = None,
     on_progress: OnProgress | None = None,
 ) -> SweepSummary:
     """Run a notebook with every configuration of a grid.
@@ -166,6 +170,7 @@ def sweep(
         "retries": retries,
         "timeout": timeout,
         "warm": warm,
+        "cwd": str(Path.cwd()),
         "options": None if options is None else asdict(options),
     }
     return _execute(prepare(runs, directory, grid, settings), on_progress)
@@ -288,9 +293,9 @@ def _execute(prepared: Sweep, on_progress: OnProgress | None) -> SweepSummary:
         return _run_here(prepared, prepared.runs, on_progress)
     prepared = update_settings(prepared, since=datetime.now(UTC).isoformat())
     if executor == "slurm":
-        from labkit.batch.executors import slurm
+        from labkit.batch.executors.slurm import submit_sweep
 
-        return summarize(prepared, submission=slurm.submit_sweep(prepared))
+        return replace(summarize(prepared), submission=submit_sweep(prepared), queued=True)
     from labkit.batch.executors import dask
 
     started = time.monotonic()
@@ -320,6 +325,7 @@ def _run_here(
         warm=settings["warm"],
         since=datetime.fromisoformat(since) if since else datetime.now(UTC),
         wait_for_others=wait_for_others,
+        cwd=Path(settings["cwd"]),
     )
     reporter = _Reporter(len(runs), jobs, on_progress)
     started = time.monotonic()
@@ -333,17 +339,13 @@ def summarize(
     *,
     executed: int = 0,
     seconds: float = 0.0,
-    submission: Any = None,
 ) -> SweepSummary:
     """Return the state of a sweep's runs, or of some of them, as their folders tell it."""
     statuses = [(item, read_status(item.directory)) for item in runs or prepared.runs]
     counts = Counter(str(status["status"]) for _, status in statuses)
     ended = ("failed", "timeout", "died", "cancelled")
     failures = [(item, status) for item, status in statuses if status["status"] in ended]
-    executor = prepared.settings["executor"]
-    return SweepSummary(
-        prepared.directory, dict(counts), executor, executed, seconds, failures, submission
-    )
+    return SweepSummary(prepared.directory, dict(counts), executed, seconds, failures)
 
 
 class _Reporter:

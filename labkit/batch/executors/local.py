@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+from labkit.batch.imports import imports_of
+from labkit.batch.pool import start_warm_pool
 from labkit.batch.runner import execute
 from labkit.batch.runs import Run, RunStatus, claim, read_status
 
@@ -47,6 +50,8 @@ class Execution:
         before it was requeued, has tried it.
     wait_for_others
         Wait for runs that another process owns, and take over those whose owner dies.
+    cwd
+        Working directory of the kernels; None for that of this process.
     """
 
     jobs: int = 1
@@ -55,6 +60,7 @@ class Execution:
     warm: bool = True
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     wait_for_others: bool = True
+    cwd: Path | None = None
 
 
 Report = Callable[[Run, Mapping[str, Any], bool], None]
@@ -78,7 +84,6 @@ def run_all(runs: Sequence[Run], execution: Execution, report: Report) -> None:
         After an interrupt or a termination signal, once every running notebook is saved and
         marked cancelled.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // execution.jobs)))
     work = _Work(runs, execution, report)
     with (
         signals_as_interrupt(),
@@ -160,16 +165,24 @@ class _Work:
         status = read_status(run.directory)
         if status["status"] == RunStatus.completed or self._failed_already(status):
             return self._final(run, status, executed=False)
+        self._warm_up(run)
         for _ in range(self._execution.retries + 1):
             status = execute(
                 run,
                 timeout=self._execution.timeout,
                 warm=self._execution.warm,
                 cancel=self.stop,
+                cwd=self._execution.cwd,
             )
             if status["status"] not in _FAILURES or self.stop.is_set():
                 break
         return self._final(run, status, executed=True)
+
+    def _warm_up(self, run: Run) -> None:
+        """Load the notebook's imports for all kernels to come; an interrupt ends the wait."""
+        if self._execution.warm and run.kernel == "python3":
+            imports = imports_of(run.notebook)
+            start_warm_pool(imports, workers=self._execution.jobs, cancel=self.stop)
 
     def _failed_already(self, status: Mapping[str, Any]) -> bool:
         if status["status"] not in _FAILURES or not status.get("ended"):

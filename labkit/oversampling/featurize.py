@@ -9,28 +9,24 @@ same graphs.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
-from rdkit import Chem, DataStructs
-from rdkit.Chem import MACCSkeys, rdFingerprintGenerator
 
 from labkit.errors import ParameterError
-from labkit.oversampling.graphs import ATOM_FEATURES, BOND_FEATURES, GraphCodes, encode, join
+from labkit.oversampling.fingerprints import encode_with_fingerprint, fingerprint_bits
+from labkit.oversampling.graphs import ATOM_FEATURES, BOND_FEATURES, Feature, join
 
 NODE_DIM = sum(len(feature) for feature in ATOM_FEATURES)
 EDGE_DIM = sum(len(feature) for feature in BOND_FEATURES)
-_CHUNK = 1000
-_ECFP = re.compile(r"ecfp([0246])(?::(\d+))?")
-_MAX_BITS = 65536
+_MOLECULES_PER_WORKER = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GraphBatch:
     """Some molecules as one disconnected graph, ready for torch-geometric layers.
 
@@ -56,15 +52,17 @@ class GraphBatch:
 
     def to(self, device: str | torch.device) -> GraphBatch:
         """Return the batch with its tensors on `device`."""
-        tensors = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), torch.Tensor)
-        }
-        return replace(self, **tensors)
+        return GraphBatch(
+            x=self.x.to(device),
+            edge_index=self.edge_index.to(device),
+            edge_attr=self.edge_attr.to(device),
+            batch=self.batch.to(device),
+            num_graphs=self.num_graphs,
+            fingerprint=self.fingerprint.to(device),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedMolecules:
     """Graphs and fingerprints of the valid molecules among some SMILES.
 
@@ -190,61 +188,18 @@ def featurize(
         raise ParameterError("n_jobs=0 is not allowed; give 1 or more, or -1 for all cores.")
     inputs = list(smiles)
     n_jobs = effective_n_jobs(n_jobs)
-    workers = max(1, min(n_jobs, len(inputs) // _CHUNK))
+    workers = max(1, min(n_jobs, len(inputs) // _MOLECULES_PER_WORKER))
     if workers == 1:
-        blocks = [_block(inputs, fingerprint, n_jobs)]
+        blocks = [encode_with_fingerprint(inputs, fingerprint, n_jobs)]
     else:
         bounds = np.linspace(0, len(inputs), workers + 1).astype(int)
         blocks = Parallel(n_jobs=workers)(
-            delayed(_block)(inputs[a:b], fingerprint, 1) for a, b in pairwise(bounds)
+            delayed(encode_with_fingerprint)(inputs[a:b], fingerprint, 1)
+            for a, b in pairwise(bounds)
         )
     codes = join([block[0] for block in blocks])
     bits = np.concatenate([block[1] for block in blocks])
     return PackedMolecules(**vars(codes), fingerprint=bits)
-
-
-def fingerprint_bits(fingerprint: str) -> int:
-    """Number of bits of a fingerprint specification.
-
-    Raises
-    ------
-    ParameterError
-        The specification is none of those that :func:`featurize` lists.
-
-    Examples
-    --------
-    >>> fingerprint_bits("ecfp6:1024"), fingerprint_bits("maccs"), fingerprint_bits("none")
-    (1024, 167, 0)
-    """
-    return _fingerprint(fingerprint)[0]
-
-
-def _fingerprint(spec: str) -> tuple[int, Callable[[list[Chem.Mol], int], Sequence]]:
-    """Length of a fingerprint and the function (mols, threads) -> rdkit bit vectors."""
-    name = str(spec).strip().lower()
-    if name == "none":
-        return 0, lambda mols, threads: []
-    if name == "maccs":
-        return 167, lambda mols, threads: [MACCSkeys.GenMACCSKeys(mol) for mol in mols]
-    match = _ECFP.fullmatch(name)
-    n_bits = int(match[2] or 2048) if match else 0
-    if match is None or not 8 <= n_bits <= _MAX_BITS:
-        raise ParameterError(
-            f'fingerprint={spec!r} is not known. Use "ecfp4:2048" (diameter 0, 2, 4 or 6; 8 to '
-            f'{_MAX_BITS} bits), "maccs" or "none".'
-        )
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=int(match[1]) // 2, fpSize=n_bits)
-    return n_bits, lambda mols, threads: generator.GetFingerprints(mols, numThreads=threads)
-
-
-def _block(smiles: list[object], fingerprint: str, threads: int) -> tuple[GraphCodes, np.ndarray]:
-    codes, mols = encode(smiles)
-    n_bits, compute = _fingerprint(fingerprint)
-    if not n_bits or not mols:
-        return codes, np.zeros((len(mols), n_bits), dtype=np.uint8)
-    packed = b"".join(map(DataStructs.BitVectToBinaryText, compute(mols, threads)))
-    rows = np.frombuffer(packed, dtype=np.uint8).reshape(len(mols), -1)
-    return codes, np.unpackbits(rows, axis=1, count=n_bits, bitorder="little")
 
 
 def _ranges(pointers: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +210,7 @@ def _ranges(pointers: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.arange(len(owner)) + shift[owner], owner
 
 
-def _one_hot(codes: np.ndarray, features: tuple) -> torch.Tensor:
+def _one_hot(codes: np.ndarray, features: tuple[Feature, ...]) -> torch.Tensor:
     sizes = np.array([len(feature) for feature in features])
     columns = torch.from_numpy(codes + (np.cumsum(sizes) - sizes))
     out = torch.zeros(len(codes), int(sizes.sum()))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rdkit import Chem, rdBase
@@ -86,11 +87,12 @@ _STEREO_CODE = _table(
     size=32,
     default=3,
 )
+# Twice the order as a number, so that aromatic is 3; dative bonds count as single.
 _ORDER_CODE = _table({2: 1, 3: 2, 4: 3, 6: 4}, size=256, default=0)
 _AROMATIC = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GraphCodes:
     """Concatenated graphs of some molecules.
 
@@ -127,8 +129,7 @@ def parse(smiles: object) -> Chem.Mol | None:
     if not isinstance(smiles, str) or not smiles.strip():
         return None
     with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles)
-    return mol if mol is not None and mol.GetNumAtoms() else None
+        return _parse(smiles)
 
 
 def reason_unparsable(smiles: object) -> str:
@@ -144,11 +145,14 @@ def reason_unparsable(smiles: object) -> str:
     if not isinstance(smiles, str) or not smiles.strip():
         return "no SMILES"
     with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles, sanitize=False)
-        problems = Chem.DetectChemistryProblems(mol) if mol is not None else ()
-    if problems:
-        return str(problems[0].Message())
-    return "not a valid SMILES" if mol is None or mol.GetNumAtoms() else "no atoms"
+        mol = _parse(smiles, sanitize=False)
+        problems = Chem.DetectChemistryProblems(mol) if mol else ()
+    return str(problems[0].Message()) if problems else "not a valid SMILES"
+
+
+def _parse(smiles: str, *, sanitize: bool = True) -> Chem.Mol | None:
+    mol: Any = Chem.MolFromSmiles(smiles, sanitize=sanitize)
+    return mol if mol is not None and mol.GetNumAtoms() else None
 
 
 class _Columns:
@@ -211,12 +215,10 @@ def encode(smiles: Sequence[object]) -> tuple[GraphCodes, list[Chem.Mol]]:
     valid = np.zeros(len(smiles), dtype=bool)
     with rdBase.BlockLogs():
         for i, text in enumerate(smiles):
-            mol = Chem.MolFromSmiles(text) if isinstance(text, str) else None
-            if mol is None or not mol.GetNumAtoms():
-                continue
-            valid[i] = True
-            mols.append(mol)
-            columns.add(mol, str(text))
+            if isinstance(text, str) and (mol := _parse(text)) is not None:
+                valid[i] = True
+                mols.append(mol)
+                columns.add(mol, text)
     atom_ptr = _pointers([mol.GetNumAtoms() for mol in mols])
     bond_ptr = _pointers([mol.GetNumBonds() for mol in mols])
     bond_index = np.array([columns.begin, columns.end], dtype=np.int32).reshape(2, -1)

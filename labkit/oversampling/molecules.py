@@ -143,11 +143,11 @@ class MoleculeTable:
 
     def sample(self, n: int, seed: int = 0) -> MoleculeTable:
         """Draw `n` molecules at random, in table order; all of them if `n` is larger."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        if n < 1 or int(n) != n:
             raise ParameterError(f"n_molecules={n!r} is not a whole number of 1 or more.")
         if n >= len(self):
             return self
-        chosen = np.random.default_rng(seed).choice(len(self), size=n, replace=False)
+        chosen = np.random.default_rng(seed).choice(len(self), size=int(n), replace=False)
         return self.take(np.sort(chosen))
 
     def threshold(

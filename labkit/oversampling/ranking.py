@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelCurves:
     """Cumulated positives and negatives by falling score; rows are ranks, columns labels.
 

@@ -86,7 +86,7 @@ _N_OWN_RULES = 4
 _MOST_COMMON = 0.45
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedEffects:
     """Simulated effects of real molecules.
 
@@ -186,8 +186,8 @@ def simulate_effects(
     expected = np.sqrt(1 - noise) * signal
     thresholds = _thresholds(expected, np.sqrt(noise), prevalences(n_labels, imbalance))
     continuous = expected + np.sqrt(noise) * error
-    parameters = {"imbalance": imbalance, "cooccurrence": cooccurrence, "noise": noise}
-    parameters |= {"n_labels": n_labels, "seed": seed, "smiles": source}
+    parameters: dict[str, object] = {"n_labels": n_labels, "imbalance": imbalance}
+    parameters |= {"cooccurrence": cooccurrence, "noise": noise, "seed": seed, "smiles": source}
     dropped = sorted(set(range(len(source))) - set(rows.tolist()))
     return SimulatedEffects(
         smiles=np.array([source[i] for i in rows], dtype=object),
@@ -333,7 +333,7 @@ def _signal(
     return np.stack(signals, axis=1), pd.concat(rules, ignore_index=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Rules:
     columns: np.ndarray
     weights: np.ndarray

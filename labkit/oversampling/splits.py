@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from iterstrat.ml_stratifiers import IterativeStratification
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -109,23 +109,23 @@ def split(
 
 def scaffolds(table: MoleculeTable) -> np.ndarray:
     """Bemis-Murcko scaffold SMILES of every molecule, empty without rings, shape (n,)."""
-    return np.array(
-        [
-            MurckoScaffold.MurckoScaffoldSmiles(smiles=s, includeChirality=False)
-            for s in table.smiles
-        ],
-        dtype=object,
-    )
+    with rdBase.BlockLogs():
+        found = [MurckoScaffold.MurckoScaffoldSmiles(smiles=text) for text in table.smiles]
+    return np.array(found, dtype=object)
 
 
 def parent_compounds(table: MoleculeTable) -> np.ndarray:
     """SMILES of the largest fragment without stereo marks, shape (n,)."""
-    parents = []
-    for smiles in table.canonical:
-        fragments = Chem.GetMolFrags(Chem.MolFromSmiles(smiles), asMols=True)
-        largest = max(fragments, key=lambda mol: (mol.GetNumHeavyAtoms(), Chem.MolToSmiles(mol)))
-        parents.append(Chem.MolToSmiles(largest, isomericSmiles=False))
-    return np.array(parents, dtype=object)
+    with rdBase.BlockLogs():
+        return np.array([_parent(text) for text in table.canonical], dtype=object)
+
+
+def _parent(smiles: str) -> str:
+    fragments = Chem.GetMolFrags(Chem.MolFromSmiles(smiles), asMols=True)
+    flat = [
+        (mol.GetNumHeavyAtoms(), Chem.MolToSmiles(mol, isomericSmiles=False)) for mol in fragments
+    ]
+    return max(flat)[1]
 
 
 def _fractions(fractions: Sequence[float]) -> np.ndarray:
@@ -153,7 +153,8 @@ def _make_split(sides: np.ndarray, ratios: np.ndarray, kind: str, seed: int) -> 
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.array([len(part), *part], dtype="<i8").tobytes())
-    return Split(*parts, kind=kind, seed=seed, digest=digest.hexdigest())
+    train, valid, test = parts
+    return Split(train, valid, test, kind=kind, seed=seed, digest=digest.hexdigest())
 
 
 def _shuffled_sides(

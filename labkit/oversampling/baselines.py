@@ -6,7 +6,8 @@ were tried on SIDER; a result table without it says little. Both models here hav
 
 Labels that are not known are left out label by label: one model a label on the rows where it is
 known. Where all are known, the forest is one forest for all labels, as scikit-learn grows it.
-A label with one value in training is predicted as that value; a label never known as 0.5.
+A target with one value in training is predicted as that value; one never known as 0.5 (label) or
+0 (regression).
 """
 
 from __future__ import annotations
@@ -103,20 +104,32 @@ class _FingerprintModel:
             progress(1, 1, type(self).__name__)
         return self
 
-    def predict_proba(self, packed: PackedMolecules, rows: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(
+        self,
+        packed: PackedMolecules,
+        rows: np.ndarray | None = None,
+        *,
+        fingerprint: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Probability of each label, shape (n_rows, n_labels)."""
         if self.task != "multilabel":
             raise ParameterError("task='regression' has no probabilities; use predict.")
-        X = self._inputs(packed, rows)
+        X = self._inputs(packed, rows, fingerprint)
         if self._joined:
             return self._joint_probability(self.models_[0], X)
         return np.column_stack([_probability(model, X) for model in self.models_])
 
-    def predict(self, packed: PackedMolecules, rows: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self,
+        packed: PackedMolecules,
+        rows: np.ndarray | None = None,
+        *,
+        fingerprint: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Labels at threshold 0.5, or values in the units of training, (n_rows, n_outputs)."""
         if self.task == "multilabel":
-            return (self.predict_proba(packed, rows) >= 0.5).astype(float)
-        X = self._inputs(packed, rows)
+            return (self.predict_proba(packed, rows, fingerprint=fingerprint) >= 0.5).astype(float)
+        X = self._inputs(packed, rows, fingerprint)
         if self._joined:
             return self.models_[0].predict(X).reshape(len(X), self.n_outputs_)
         return np.column_stack([_value(model, X) for model in self.models_])
@@ -125,7 +138,8 @@ class _FingerprintModel:
         raise NotImplementedError
 
     def _can_join(self, data: TrainingRows) -> bool:
-        return self.joint and not np.isnan(data.Y).any()
+        """One model for all labels; scikit-learn would multiply the class weights of the labels."""
+        return self.joint and self.class_weight is None and not np.isnan(data.Y).any()
 
     def _fit_joint(self, X: np.ndarray, data: TrainingRows) -> Any:
         Y = data.Y if self.n_outputs_ > 1 else data.Y[:, 0]
@@ -141,7 +155,7 @@ class _FingerprintModel:
         if data.weight is not None:
             known &= data.weight > 0
         if not known.any():
-            return 0.5 if self.task == "multilabel" else float("nan")
+            return 0.5 if self.task == "multilabel" else 0.0
         if (y[known] == y[known][0]).all():
             return float(y[known][0])
         weight = None if data.weight is None else data.weight[known]
@@ -154,11 +168,14 @@ class _FingerprintModel:
             tables, classes = [tables], [classes]
         return np.column_stack([_positive(t, c) for t, c in zip(tables, classes, strict=True)])
 
-    def _inputs(self, packed: PackedMolecules, rows: np.ndarray | None) -> np.ndarray:
+    def _inputs(
+        self, packed: PackedMolecules, rows: np.ndarray | None, fingerprint: np.ndarray | None
+    ) -> np.ndarray:
         if not hasattr(self, "models_"):
             raise ParameterError("this model is not trained yet; call fit first.")
-        bits = packed.fingerprint if rows is None else packed.fingerprint[np.asarray(rows, int)]
-        return bits.astype(np.float32)
+        if fingerprint is None:
+            fingerprint = packed.fingerprint if rows is None else packed.fingerprint[rows]
+        return fingerprint.astype(np.float32)
 
 
 class ForestBaseline(_FingerprintModel):

@@ -140,7 +140,7 @@ class HybridGNN(nn.Module):
         hidden: int = 64,
         layers: int = 2,
         timesteps: int = 2,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         _check_sizes(encoder, hidden=hidden, layers=layers, timesteps=timesteps, dropout=dropout)

@@ -40,6 +40,12 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.index)
 
+    def take(self, chosen: np.ndarray) -> TrainingRows:
+        """Some of the rows, in the order given."""
+        own = None if self.fingerprint is None else self.fingerprint[chosen]
+        weight = None if self.weight is None else self.weight[chosen]
+        return TrainingRows(self.index[chosen], self.Y[chosen], own, weight)
+
     def features(self, packed: PackedMolecules) -> np.ndarray:
         """Fingerprints of the rows, shape (n_rows, n_bits)."""
         if self.fingerprint is not None:

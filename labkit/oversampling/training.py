@@ -95,9 +95,9 @@ class MoleculeEstimator:
         hidden: int = 64,
         layers: int = 2,
         timesteps: int = 2,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
         epochs: int = 12,
-        lr: float = 2e-3,
+        lr: float = 4e-3,
         batch_size: int = 64,
         loss: str | None = None,
         patience: int | None = None,
@@ -175,7 +175,13 @@ class MoleculeEstimator:
             self._train(packed, data, valid, progress)
         return self
 
-    def predict_proba(self, packed: PackedMolecules, rows: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(
+        self,
+        packed: PackedMolecules,
+        rows: np.ndarray | None = None,
+        *,
+        fingerprint: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Probability of each label.
 
         Parameters
@@ -184,6 +190,8 @@ class MoleculeEstimator:
             Molecules, featurized as for `fit`.
         rows : ndarray of int, optional
             Which molecules, repeats allowed; all if not given.
+        fingerprint : ndarray of shape (n_rows, n_bits), optional
+            Fingerprint of each row, instead of its molecule's own.
 
         Returns
         -------
@@ -191,9 +199,15 @@ class MoleculeEstimator:
         """
         if self.task != "multilabel":
             raise ParameterError("task='regression' has no probabilities; use predict.")
-        return torch.sigmoid(self._batched(packed, rows, self._trained())).numpy()
+        return torch.sigmoid(self._batched(packed, rows, self.trained_model(), fingerprint)).numpy()
 
-    def predict(self, packed: PackedMolecules, rows: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self,
+        packed: PackedMolecules,
+        rows: np.ndarray | None = None,
+        *,
+        fingerprint: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Labels at threshold 0.5 (multilabel), or values in the units of training (regression).
 
         Parameters
@@ -202,14 +216,16 @@ class MoleculeEstimator:
             Molecules, featurized as for `fit`.
         rows : ndarray of int, optional
             Which molecules, repeats allowed; all if not given.
+        fingerprint : ndarray of shape (n_rows, n_bits), optional
+            Fingerprint of each row, instead of its molecule's own.
 
         Returns
         -------
         ndarray of shape (n_rows, n_outputs)
         """
         if self.task == "multilabel":
-            return (self.predict_proba(packed, rows) >= 0.5).astype(float)
-        scaled = self._batched(packed, rows, self._trained()).numpy()
+            return (self.predict_proba(packed, rows, fingerprint=fingerprint) >= 0.5).astype(float)
+        scaled = self._batched(packed, rows, self.trained_model(), fingerprint).numpy()
         return scaled * self.target_scale_ + self.target_mean_
 
     def predict_smiles(
@@ -230,9 +246,9 @@ class MoleculeEstimator:
         ndarray of shape (len(smiles), n_outputs)
             Row i belongs to ``smiles[i]``; nan where RDKit cannot read it.
         """
-        self._trained()
+        self.trained_model()
         result = np.full((len(smiles), self.n_outputs_), np.nan)
-        packed = featurize(smiles, fingerprint=fingerprint or _fingerprint_name(self.n_bits_))
+        packed = featurize(smiles, fingerprint=fingerprint or fingerprint_name(self.n_bits_))
         if packed.n_bits != self.n_bits_:
             raise ParameterError(
                 f"fingerprint={fingerprint!r} has {packed.n_bits} bits but the network was trained "
@@ -257,7 +273,7 @@ class MoleculeEstimator:
         -------
         ndarray of shape (n_rows, embedding_dim)
         """
-        return self._batched(packed, rows, self._trained().embed).numpy()
+        return self._batched(packed, rows, self.trained_model().embed).numpy()
 
     def refit_head(
         self, embedding: np.ndarray, Y: np.ndarray, *, epochs: int = 20
@@ -278,7 +294,7 @@ class MoleculeEstimator:
         MoleculeEstimator
             Another estimator with the same encoder; this one is not changed.
         """
-        self._trained()
+        self.trained_model()
         other = copy.deepcopy(self)
         inputs = torch.as_tensor(embedding, dtype=torch.float32, device=self.device_)
         target = self._scaled(Y).to(self.device_)
@@ -413,16 +429,28 @@ class MoleculeEstimator:
         packed: PackedMolecules,
         rows: np.ndarray | None,
         function: Callable[[GraphBatch], Tensor],
+        fingerprint: np.ndarray | None = None,
     ) -> Tensor:
         """Result of a function of batches for all rows, without gradients, on the CPU."""
         self.model_.eval()
-        chosen = np.arange(len(packed)) if rows is None else np.asarray(rows, dtype=np.int64)
-        parts = [chosen[i : i + PREDICTION_BATCH] for i in range(0, len(chosen), PREDICTION_BATCH)]
+        index = np.arange(len(packed)) if rows is None else np.asarray(rows, dtype=np.int64)
+        data = TrainingRows(index, np.empty((len(index), 0)), fingerprint)
         with torch.no_grad():
-            results = [function(packed.batch(part).to(self.device_)).cpu() for part in parts]
+            results = [
+                function(data.batch(packed, chosen.numpy(), self.device_)).cpu()
+                for chosen in torch.arange(len(index)).split(PREDICTION_BATCH)
+                if len(chosen)
+            ]
         return torch.cat(results) if results else torch.zeros((0, self.n_outputs_))
 
-    def _trained(self) -> HybridGNN:
+    def trained_model(self) -> HybridGNN:
+        """Return the network, in evaluation mode.
+
+        Raises
+        ------
+        ParameterError
+            Before `fit`.
+        """
         if not hasattr(self, "model_"):
             raise ParameterError("this estimator is not trained yet; call fit first.")
         return self.model_
@@ -471,7 +499,8 @@ def _fit_head(
     head.eval()
 
 
-def _fingerprint_name(n_bits: int) -> str:
+def fingerprint_name(n_bits: int) -> str:
+    """Specification that gives a fingerprint of this length: none, MACCS keys or ECFP4."""
     return {0: "none", 167: "maccs"}.get(n_bits, f"ecfp4:{n_bits}")
 
 

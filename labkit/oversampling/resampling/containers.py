@@ -46,8 +46,9 @@ def append_rows(container: Any, block: Any) -> Any:
         frame = _frame_like(container, block)
         return pd.concat([container, frame], ignore_index=True) if len(frame) else container.copy()
     if sparse.issparse(container):
-        below = sparse.csr_array(block)
-        joined = sparse.vstack([container.tocsr(), below], format=container.format)
+        above = container.tocsr()
+        below = type(above)(block)
+        joined = sparse.vstack([above, below], format=container.format)
         kind = np.result_type(container.dtype, _column_type(container.dtype, below.data))
         return joined.astype(kind, copy=False)
     if isinstance(container, np.ndarray):
@@ -61,7 +62,7 @@ def with_values(container: Any, values: NDArray[Any]) -> Any:
     if isinstance(container, pd.DataFrame):
         return _frame_like(container, values)
     if sparse.issparse(container):
-        return sparse.csr_array(values).asformat(container.format)
+        return type(container.tocsr())(values).asformat(container.format)
     if isinstance(container, np.ndarray):
         return values.astype(_column_type(container.dtype, values), copy=False)
     return values.tolist()

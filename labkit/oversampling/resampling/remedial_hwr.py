@@ -86,7 +86,7 @@ class REMEDIALHwR(MultilabelSampler):
     def _second_step(self) -> MultilabelSampler:
         if isinstance(self.sampler, MultilabelSampler):
             return clone(self.sampler)
-        if self.sampler not in _SECOND:
+        if not isinstance(self.sampler, str) or self.sampler not in _SECOND:
             raise ParameterError(
                 f"sampler={self.sampler!r} is not known to REMEDIALHwR; use "
                 f"{', '.join(map(repr, _SECOND))}, or a sampler such as MLROS(P=0.1)."

@@ -86,7 +86,7 @@ def test_notebooks_are_stripped_and_valid(repository):
     assert notebooks
     for notebook in notebooks:
         nbformat.validate(nbformat.read(notebook, as_version=nbformat.NO_CONVERT))
-    command = [sys.executable, "-m", "nbstripout", "--verify", *map(str, notebooks)]
+    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", *map(str, notebooks)]
     verified = subprocess.run(command, check=False, capture_output=True, text=True)
     assert verified.returncode == 0, verified.stdout
 

@@ -74,7 +74,7 @@ class Settings:
     log_file: Path | None = None
 
 
-class LabkitClient(PapermillNotebookClient):
+class LabkitClient(PapermillNotebookClient):  # type: ignore[misc]
     """One execution of one notebook.
 
     Parameters
@@ -125,10 +125,10 @@ class LabkitClient(PapermillNotebookClient):
 
     async def _run(self) -> Outcome:
         self.reset_execution_trackers()
-        resources = PrivateKernelManager(
+        manager = PrivateKernelManager(
             kernel_name=self.kernel_name, imports=self.settings.imports, config=self.config
         )
-        self.km = resources
+        self.km = manager
         watch = asyncio.create_task(self._watch())
         try:
             outcome = await self._start() or await self._run_cells()
@@ -139,11 +139,10 @@ class LabkitClient(PapermillNotebookClient):
             return outcome
         finally:
             watch.cancel()
-            await self._clean_up(resources)
+            await self._clean_up(manager)
 
     async def _start(self) -> Outcome | None:
         """Start the kernel; return how that failed, None when it did not."""
-        assert self.km is not None
         cwd = self.settings.cwd or Path.cwd()
         options: dict[str, Any] = {"cwd": str(cwd)}
         try:
@@ -152,8 +151,9 @@ class LabkitClient(PapermillNotebookClient):
                     stream = stack.enter_context(self.settings.log_file.open("ab"))
                     options |= {"stdout": stream, "stderr": stream}
                 await self.async_start_new_kernel(**options)
-            self.usage = Usage(self.km.provisioner.pid)
-            self.was_warm = getattr(self.km.provisioner, "warm", False)
+            provisioner: Any = self.km.provisioner
+            self.usage = Usage(provisioner.pid)
+            self.was_warm = getattr(provisioner, "warm", False)
             await self.async_start_new_kernel_client()
         except Exception as error:  # noqa: BLE001 - whatever a kernel start may raise
             if self._stop_reason is not None:
@@ -228,17 +228,17 @@ class LabkitClient(PapermillNotebookClient):
 
     async def _stop_kernel(self) -> None:
         """Interrupt the running cell until it ends; kill the kernel when it does not in time."""
-        assert self.km is not None
+        manager: Any = self.km
         patience = 0.0 if self._stop_reason is RunStatus.died else GRACE_S
         if self.kc is None:
             patience = 0.0
         until = time.monotonic() + patience
         while time.monotonic() < until:
             with contextlib.suppress(RuntimeError):
-                await self.km.interrupt_kernel()
+                await manager.interrupt_kernel()
             await asyncio.sleep(1.0)
-        if self.km is not None and self.km.has_kernel:
-            await self.km.provisioner.send_signal(signal.SIGKILL)
+        if manager.has_kernel:
+            await manager.provisioner.send_signal(signal.SIGKILL)
 
     def _stopped(self, index: int | None) -> Outcome:
         assert self._stop_reason is not None
@@ -256,8 +256,8 @@ class LabkitClient(PapermillNotebookClient):
         )
 
     async def _died(self, index: int) -> Outcome:
-        assert self.km is not None
-        code = await self.km.provisioner.poll()
+        manager: Any = self.km
+        code = await manager.provisioner.poll()
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         message = f"kernel died ({how}; {self._memory_sentence(code)})"
         cell = FailedCell.of(self.nb.cells[index], index)

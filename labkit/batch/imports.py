@@ -35,10 +35,13 @@ def imports_of(notebook: Path | str | Mapping[str, Any]) -> list[str]:
     >>> imports_of({"cells": [{"cell_type": "code", "source": "import numpy as np, json"}]})
     ['numpy']
     """
-    if not isinstance(notebook, Mapping):
-        notebook = json.loads(Path(notebook).read_text(encoding="utf-8"))
+    content: Mapping[str, Any]
+    if isinstance(notebook, Mapping):
+        content = notebook
+    else:
+        content = json.loads(Path(notebook).read_text(encoding="utf-8"))
     names: dict[str, None] = {}
-    for cell in notebook.get("cells", []):
+    for cell in content.get("cells", []):
         if cell.get("cell_type") == "code":
             names |= dict.fromkeys(_imported("".join(cell["source"])))
     found = [name for name in names if _is_preloadable(name)]

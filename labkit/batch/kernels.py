@@ -20,7 +20,7 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
 from labkit.batch.imports import imports_of
@@ -52,6 +52,7 @@ class WarmProvisioner(LocalProvisioner):
 
     imports = List(Unicode(), config=True)
     warm = False
+    process: Any = None
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel warm, or cold where a warm one would differ from it."""

@@ -20,7 +20,7 @@ from labkit.batch.outcome import Outcome, mark
 _MOST_TIME_SAVING = 0.1
 
 
-class LiveNotebook(NotebookExecutionManager):
+class LiveNotebook(NotebookExecutionManager):  # type: ignore[misc]
     """papermill's bookkeeping of cell states, with its own rule for saving.
 
     Parameters
@@ -69,7 +69,8 @@ class LiveNotebook(NotebookExecutionManager):
         if "://" in str(self.output_path):
             write_ipynb(self.nb, self.output_path)
         else:
-            replace_text(self.output_path, nbformat.writes(self.nb) + "\n")
+            text: str = nbformat.writes(self.nb)  # type: ignore[no-untyped-call]
+            replace_text(self.output_path, text + "\n")
         ended = time.monotonic()
         self._next_save = ended + max(self._interval, (ended - started) / _MOST_TIME_SAVING)
 

@@ -100,6 +100,7 @@ def mark(nb: NotebookNode, outcome: Outcome) -> None:
 
 
 def _marker(source: str) -> NotebookNode:
-    cell = nbformat.v4.new_markdown_cell(source)
+    v4: Any = nbformat.v4
+    cell: NotebookNode = v4.new_markdown_cell(source)
     cell.metadata["tags"] = [ERROR_MARKER_TAG]
     return cell

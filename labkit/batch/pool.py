@@ -138,6 +138,7 @@ class WarmPool:
             if report is None:
                 self.stop()
                 return
+            log.debug("imports of %s printed: %s", wanted, report["printed"])
             self.seconds += report["seconds"]
             self._server_pid = report["server"]
             if not report["refused"]:
@@ -225,7 +226,10 @@ class WarmPool:
         finally:
             os.close(reader)
         try:
-            return dict(json.loads(text)) if text else self._give_up()
+            if text:
+                return dict(json.loads(text))
+            self._give_up()
+            return None
         finally:
             probe.join()
 

@@ -29,19 +29,23 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 BASE_MODULES = (
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
     "ipykernel.zmqshell",
+    "ipykernel.debugger",
     "IPython.core.completer",
-    "IPython.core.pylabtools",
-    "matplotlib_inline.config",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "tornado.platform.asyncio",
+    "tornado.queues",
     "comm",
     "psutil",
 )
@@ -60,14 +64,19 @@ class Preloaded:
     ----------
     refused
         Module to the reason why kernels forked from this server would not be like cold ones.
-    events
-        IPython event callbacks that modules registered while they were imported.
+    variables
+        Environment variables that modules set while they were imported.
+    printed
+        What modules wrote while they were imported.
+    seconds
+        Time that the imports took.
     """
 
     path: list[str] = field(default_factory=list)
     handlers: dict[signal.Signals, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    events: list[tuple[str, Callable[..., Any]]] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    printed: str = ""
     seconds: float = 0.0
 
 
@@ -91,14 +100,28 @@ def preload(modules: Sequence[str], folder: str) -> None:
         STATE.handlers[signum] = signal.signal(signum, signal.SIG_IGN)
     sys.path[:] = [entry for entry in sys.path if entry]
     STATE.path = list(sys.path)
-    with _as_if_in_a_kernel():
-        for name in (*BASE_MODULES, *modules):
-            if not _import(name):
-                break
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        _import_all(modules)
+    STATE.printed = printed.getvalue()
     atexit.register(_end_kernels, folder)
     gc.collect()
     gc.freeze()
     STATE.seconds = time.monotonic() - started
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    before = dict(os.environ)
+    for name in BASE_MODULES:
+        _import(name)
+    _import_tqdm()
+    for name in modules:
+        if not _import(name):
+            break
+    STATE.variables = {
+        name: value for name, value in os.environ.items() if before.get(name) != value
+    }
 
 
 def _import(name: str) -> bool:
@@ -137,37 +160,16 @@ def _why_not_fork() -> str:
     return ""
 
 
-class _ImportTimeShell:
-    """Stands for the kernel's shell while modules are imported that look for one."""
-
-    def __init__(self) -> None:
-        self.config: dict[str, Any] = {"IPKernelApp": {}}
-        self.events = self
-
-    def register(self, event: str, function: Callable[..., Any]) -> None:
-        STATE.events.append((event, function))
-
-
-@contextmanager
-def _as_if_in_a_kernel() -> Iterator[None]:
-    """Let modules find a Jupyter kernel's shell and matplotlib backend while they are imported."""
+def _import_tqdm() -> None:
+    """Let tqdm find a Jupyter kernel: it decides when it is imported how progress bars look."""
     import IPython
-    from IPython.core import getipython
 
-    original, shell, importing = getipython.get_ipython, _ImportTimeShell(), True
-
-    def get_ipython() -> Any:
-        return shell if importing else original()
-
-    get_ipython.__doc__ = original.__doc__
-    backend = os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    IPython.get_ipython = getipython.get_ipython = get_ipython
+    original = IPython.get_ipython
+    IPython.get_ipython = lambda: SimpleNamespace(config={"IPKernelApp": {}})
     try:
-        yield
+        _import("tqdm.auto")
     finally:
-        importing = False
-        IPython.get_ipython = getipython.get_ipython = original
-        del backend
+        IPython.get_ipython = original
 
 
 def _end_kernels(folder: str) -> None:
@@ -223,7 +225,7 @@ class KernelStart:
         for signum, handler in STATE.handlers.items():
             signal.signal(signum, handler)
         os.environ.clear()
-        os.environ.update(self.env)
+        os.environ.update(self.env | STATE.variables)
         time.tzset()
         tempfile.tempdir = None
         for which, limit in self.limits.items():
@@ -250,8 +252,8 @@ def _die_with(server: int) -> None:
 
 def _forget_forkserver() -> None:
     """Put on the standard streams; drop what multiprocessing keeps in a forkserver's child."""
-    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
-    tracker = multiprocessing.resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    server: Any = multiprocessing.forkserver._forkserver
+    tracker: Any = multiprocessing.resource_tracker._resource_tracker
     stdout, stderr = server._inherited_fds
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
@@ -262,15 +264,23 @@ def _forget_forkserver() -> None:
     server.__init__()
     tracker._fd = None
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        raw = open(descriptor, f"{mode}b", closefd=False)  # noqa: SIM115
-        stream = io.TextIOWrapper(
-            raw,
-            encoding="utf-8",
-            errors="backslashreplace" if name == "stderr" else "strict",
-            line_buffering=name == "stderr",
-        )
+        stream = _standard_stream(name, descriptor, mode)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def _standard_stream(name: str, descriptor: int, mode: str) -> Any:
+    """Return a stream like the ones that Python opens when it starts."""
+    raw = io.FileIO(descriptor, mode, closefd=False)
+    raw.name = f"<{name}>"
+    buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+    is_stderr = name == "stderr"
+    errors = "backslashreplace" if is_stderr else "strict"
+    stream: Any = io.TextIOWrapper(
+        buffer, encoding="utf-8", errors=errors, line_buffering=is_stderr
+    )
+    stream.mode = mode
+    return stream
 
 
 def _report() -> int:
@@ -278,6 +288,7 @@ def _report() -> int:
     answer = {
         "server": os.getppid(),
         "refused": STATE.refused,
+        "printed": STATE.printed,
         "seconds": STATE.seconds,
     }
     sys.stdout.write(json.dumps(answer))
@@ -295,15 +306,20 @@ def _reseed() -> None:
         torch.default_generator.seed()
 
 
+def _forget_matplotlib_backend() -> None:
+    """Let the inline backend be imported again: it looks for the kernel's shell when it is."""
+    for name in [name for name in sys.modules if name.startswith("matplotlib_inline")]:
+        del sys.modules[name]
+
+
 def _run_kernel(arguments: list[str], server: int) -> int:
     from ipykernel.kernelapp import IPKernelApp
 
-    app = IPKernelApp.instance()
+    app: Any = IPKernelApp.instance()
     app.parent_handle = server
     try:
         app.initialize(arguments)
-        for event, function in STATE.events:
-            app.shell.events.register(event, function)
+        _forget_matplotlib_backend()
         app.start()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

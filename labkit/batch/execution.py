@@ -34,6 +34,9 @@ from labkit.batch.usage import GIB, MIB, Usage, memory_limit, oom_kills
 
 log = logging.getLogger(__name__)
 
+_client_log = logging.getLogger(f"{__name__}.nbclient")
+_client_log.setLevel(logging.CRITICAL)  # what nbclient logs as errors, the outcome says
+
 GRACE_S = 5.0
 """Time that an interrupted cell has to end before its kernel is killed."""
 
@@ -100,7 +103,7 @@ class LabkitClient(PapermillNotebookClient):  # type: ignore[misc]
         self, nb_man: LiveNotebook, kernel_name: str, settings: Settings, **kwargs: Any
     ) -> None:
         kwargs.setdefault("iopub_timeout", _IOPUB_TIMEOUT_S)
-        kwargs.setdefault("log", log)
+        kwargs.setdefault("log", _client_log)
         super().__init__(
             nb_man, kernel_name=kernel_name, startup_timeout=settings.start_timeout_s, **kwargs
         )

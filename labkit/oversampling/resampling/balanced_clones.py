@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labkit.errors import ParameterError
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 from labkit.oversampling.resampling.base import IndexSampler, Rows, is_whole, rows_for
 from labkit.oversampling.resampling.rowlists import active_labels, rows_per_label
 

@@ -22,7 +22,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from labkit.errors import ParameterError
-from labkit.oversampling.imbalance import ImbalanceReport, LabelMatrix, read_labels, report_of
+from labkit.oversampling.imbalance import ImbalanceReport, report_of
+from labkit.oversampling.labels import LabelMatrix, read_labels
 from labkit.oversampling.resampling.containers import number_of_rows, read_features, take_rows
 
 __all__ = ["IndexSampler", "MultilabelSampler", "SyntheticSampler", "clone_weights"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 
 __all__ = ["DENOMINATORS", "adjusted_hamming"]
 
@@ -34,7 +34,7 @@ def adjusted_hamming(
 
     Examples
     --------
-    >>> from labkit.oversampling.imbalance import read_labels
+    >>> from labkit.oversampling.labels import read_labels
     >>> labels = read_labels([[1, 1, 0], [1, 0, 1]])
     >>> adjusted_hamming(labels, np.array([0]), np.array([1]), "sum")
     array([0.5])

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 
 __all__ = ["LocalImbalance", "local_imbalance"]
 
@@ -65,7 +65,7 @@ def local_imbalance(labels: LabelMatrix, neighbors: NDArray[np.int64]) -> LocalI
 
     Examples
     --------
-    >>> from labkit.oversampling.imbalance import read_labels
+    >>> from labkit.oversampling.labels import read_labels
     >>> labels = read_labels([[1], [1], [0], [0], [0]])
     >>> local_imbalance(labels, np.array([[1, 2], [0, 2], [0, 1], [2, 4], [2, 3]])).opposite[:2, 0]
     array([0.5, 0.5])

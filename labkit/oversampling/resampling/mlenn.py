@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 from labkit.oversampling.resampling.base import IndexSampler, Rows
 from labkit.oversampling.resampling.label_distance import DENOMINATORS, adjusted_hamming
 from labkit.oversampling.resampling.neighbors import neighbors_of_all

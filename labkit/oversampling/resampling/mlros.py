@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 from labkit.oversampling.resampling.base import IndexSampler, Rows, rows_for
 from labkit.oversampling.resampling.rowlists import active_labels, rows_per_label
 

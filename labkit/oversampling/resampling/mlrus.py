@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 from labkit.oversampling.resampling.base import IndexSampler, Rows, rows_for
 from labkit.oversampling.resampling.rowlists import active_labels, rows_per_label
 

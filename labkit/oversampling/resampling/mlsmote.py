@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from labkit.errors import ParameterError
-from labkit.oversampling.imbalance import LabelMatrix, Labels
+from labkit.oversampling.labels import LabelMatrix, Labels
 from labkit.oversampling.resampling.base import Rows, SyntheticSampler, rows_for
 from labkit.oversampling.resampling.containers import append_rows, read_features
 from labkit.oversampling.resampling.interpolation import (

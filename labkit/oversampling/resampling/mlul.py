@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.oversampling.imbalance import LabelMatrix
+from labkit.oversampling.labels import LabelMatrix
 from labkit.oversampling.resampling.base import IndexSampler, Rows, rows_for
 from labkit.oversampling.resampling.local_imbalance import local_imbalance
 from labkit.oversampling.resampling.neighbors import neighbors_of_all

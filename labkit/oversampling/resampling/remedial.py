@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.oversampling.imbalance import LabelMatrix, Labels
+from labkit.oversampling.labels import LabelMatrix, Labels
 from labkit.oversampling.resampling.base import MultilabelSampler
 from labkit.oversampling.resampling.containers import take_rows, with_values
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from labkit.errors import ParameterError
-from labkit.oversampling.imbalance import Labels
+from labkit.oversampling.labels import Labels
 from labkit.oversampling.resampling.base import MultilabelSampler
 from labkit.oversampling.resampling.mlenn import MLeNN
 from labkit.oversampling.resampling.mlros import MLROS

@@ -79,7 +79,7 @@ def test_constraints_are_exact_and_satisfy_the_package(pyproject, constraints):
         assert requirement.specifier.contains(version), f"{requirement} but {version} is tested"
 
 
-def test_constraints_hold_the_two_that_must_not_move(constraints):
+def test_constraints_hold_those_that_must_not_move(constraints):
     # Reasons in CONTRIBUTING.md: later torch brings CUDA, later nglview has no matching front end.
     assert constraints["torch"] == SpecifierSet("==2.13.0")
     assert constraints["nglview"] == SpecifierSet("==4.0")

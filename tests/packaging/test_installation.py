@@ -9,6 +9,7 @@ from importlib import metadata
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -57,6 +58,16 @@ def test_installed_versions_are_the_tested_ones(repository, installed):
         and not pin.specifier.contains(installed[canonicalize_name(pin.name)].public)
     }
     assert not other, f"run `make env`: not the versions of constraints.txt: {other}"
+
+
+def test_everything_installed_runs_on_the_oldest_python_that_labkit_names(pyproject):
+    oldest = pyproject["project"]["requires-python"].removeprefix(">=") + ".0"
+    demanding = {
+        distribution.metadata["Name"]: distribution.metadata["Requires-Python"]
+        for distribution in metadata.distributions()
+        if not SpecifierSet(distribution.metadata["Requires-Python"] or "").contains(oldest)
+    }
+    assert not demanding
 
 
 def test_everything_that_labkit_needs_is_pinned(repository):

@@ -84,6 +84,7 @@ _N_MECHANISMS = 4
 _N_SHARED_RULES = 6
 _N_OWN_RULES = 4
 _MOST_COMMON = 0.45
+_MIN_MOLECULES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,36 +174,33 @@ def simulate_effects(
         This build of rdkit comes without the NCI molecules.
     """
     _check(n_labels, imbalance, cooccurrence, noise)
-    source = nci_smiles() if smiles is None else tuple(smiles)
-    mols = [parse(text) for text in source]
-    rows = np.array([i for i, mol in enumerate(mols) if mol is not None], dtype=np.int64)
-    matches, present = _matches([mols[i] for i in rows])
-    rng = np.random.default_rng(seed)
+    source = _prepare(nci_smiles() if smiles is None else tuple(smiles))
+    n, rng = len(source.rows), np.random.default_rng(seed)
     mechanism = np.arange(n_labels) % _N_MECHANISMS
-    signal, rules = _signal(matches, present, mechanism, cooccurrence, rng)
-    common = rng.standard_normal((len(rows), _N_MECHANISMS))[:, mechanism]
-    own = rng.standard_normal((len(rows), n_labels))
+    signal, rules = _signal(source, mechanism, cooccurrence, rng)
+    common = rng.standard_normal((n, _N_MECHANISMS))[:, mechanism]
+    own = rng.standard_normal((n, n_labels))
     error = np.sqrt(cooccurrence) * common + np.sqrt(1 - cooccurrence) * own
+    noise_sd = float(np.sqrt(noise))
     expected = np.sqrt(1 - noise) * signal
-    thresholds = _thresholds(expected, np.sqrt(noise), prevalences(n_labels, imbalance))
-    continuous = expected + np.sqrt(noise) * error
-    parameters: dict[str, object] = {"n_labels": n_labels, "imbalance": imbalance}
-    parameters |= {"cooccurrence": cooccurrence, "noise": noise, "seed": seed, "smiles": source}
-    dropped = sorted(set(range(len(source))) - set(rows.tolist()))
+    continuous = expected + noise_sd * error
+    thresholds = _thresholds(expected, noise_sd, prevalences(n_labels, imbalance))
+    parameters = {"n_labels": n_labels, "imbalance": imbalance, "cooccurrence": cooccurrence}
+    recipe = [parameters, {"noise": noise, "seed": seed}, source.smiles]
     return SimulatedEffects(
-        smiles=np.array([source[i] for i in rows], dtype=object),
-        canonical=np.array([Chem.MolToSmiles(mols[i]) for i in rows], dtype=object),
-        source_rows=rows,
-        dropped=pd.DataFrame({"row": dropped, "smiles": [source[i] for i in dropped]}),
+        smiles=np.array(source.smiles, dtype=object)[source.rows],
+        canonical=source.canonical,
+        source_rows=source.rows,
+        dropped=source.dropped,
         names=tuple(_name(label) for label in range(n_labels)),
         continuous=continuous,
         expected=expected,
         labels=(continuous > thresholds).astype(float),
-        probability=ndtr((expected - thresholds) / np.sqrt(noise)),
+        probability=ndtr((expected - thresholds) / noise_sd),
         thresholds=thresholds,
-        noise_sd=float(np.sqrt(noise)),
+        noise_sd=noise_sd,
         rules=rules,
-        digest=hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+        digest=hashlib.sha256(json.dumps(recipe).encode()).hexdigest(),
     )
 
 
@@ -283,41 +281,62 @@ def _check(n_labels: int, imbalance: float, cooccurrence: float, noise: float) -
         raise ParameterError(f"noise={noise} is not in (0, 1), the share of unexplained variance.")
 
 
-def _matches(mols: list[Chem.Mol]) -> tuple[np.ndarray, list[str]]:
-    """Rule matches, shape (n, n_rules), and the names of the rules that tell molecules apart."""
-    if len(mols) < 50:
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Molecules with the substructures that tell them apart; `matches` is (n_valid, n_rules)."""
+
+    smiles: tuple[str, ...]
+    rows: np.ndarray
+    canonical: np.ndarray
+    matches: np.ndarray
+    rules: list[str]
+
+    @property
+    def dropped(self) -> pd.DataFrame:
+        rows = np.setdiff1d(np.arange(len(self.smiles)), self.rows)
+        return pd.DataFrame({"row": rows, "smiles": [self.smiles[i] for i in rows]})
+
+
+@lru_cache(maxsize=2)
+def _prepare(smiles: tuple[str, ...]) -> _Source:
+    """Parse and match once; simulating again with other parameters then takes milliseconds."""
+    parsed = [parse(text) for text in smiles]
+    rows = np.array([i for i, mol in enumerate(parsed) if mol is not None], dtype=np.int64)
+    mols = [mol for mol in parsed if mol is not None]
+    if len(mols) < _MIN_MOLECULES:
         raise ParameterError(
-            f"{len(mols)} valid molecules are too few to simulate; give 50 or more."
+            f"{len(mols)} valid molecules are too few to simulate; give {_MIN_MOLECULES} or more."
         )
     columns = {}
     for name, smarts in SUBSTRUCTURES.items():
         pattern = Chem.MolFromSmarts(smarts)
-        columns[name] = np.array([mol.HasSubstructMatch(pattern) for mol in mols], dtype=float)
-    present = [name for name, column in columns.items() if 3 <= column.sum() <= len(mols) - 3]
-    if len(present) < _N_SHARED_RULES:
+        column = np.array([mol.HasSubstructMatch(pattern) for mol in mols], dtype=float)
+        if 3 <= column.sum() <= len(mols) - 3:
+            columns[name] = column
+    if len(columns) < _N_SHARED_RULES:
         raise ParameterError(
-            f"only {len(present)} of {len(SUBSTRUCTURES)} substructures tell these molecules "
+            f"only {len(columns)} of {len(SUBSTRUCTURES)} substructures tell these molecules "
             "apart; give more, and more diverse, molecules."
         )
-    return np.stack([columns[name] for name in present], axis=1), present
+    canonical = np.array([Chem.MolToSmiles(mol) for mol in mols], dtype=object)
+    return _Source(smiles, rows, canonical, np.stack(list(columns.values()), 1), list(columns))
 
 
 def _signal(
-    matches: np.ndarray,
-    present: list[str],
+    source: _Source,
     mechanism: np.ndarray,
     cooccurrence: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Standardized noise-free effects, shape (n, q), and the rules behind them."""
-    shared = [_draw_rules(matches, _N_SHARED_RULES, rng) for _ in range(_N_MECHANISMS)]
+    shared = [_draw_rules(source.matches, _N_SHARED_RULES, rng) for _ in range(_N_MECHANISMS)]
     signals, rules = [], []
     for label, m in enumerate(mechanism):
-        own = _draw_rules(matches, _N_OWN_RULES, rng)
+        own = _draw_rules(source.matches, _N_OWN_RULES, rng)
         mixed = np.sqrt(cooccurrence) * shared[m].score + np.sqrt(1 - cooccurrence) * own.score
         signals.append(_standardize(mixed))
         for is_shared, drawn in ((True, shared[m]), (False, own)):
-            names = [present[i] for i in drawn.columns]
+            names = [source.rules[i] for i in drawn.columns]
             rules.append(
                 pd.DataFrame(
                     {

@@ -156,8 +156,7 @@ def sweep(
     KeyboardInterrupt
         After running notebooks were saved and marked cancelled.
     """
-    if executor not in EXECUTORS:
-        raise ParameterError(f"executor={executor!r} must be one of {', '.join(EXECUTORS)}")
+    _check_executor(executor)
     _check_positive(jobs=jobs, timeout=timeout)
     if retries < 0:
         raise ParameterError(f"retries must not be negative, got {retries}")
@@ -370,6 +369,19 @@ class _Reporter:
         self._on_progress(
             Progress(self._done, self._total, self._failed, item, status, executed, left)
         )
+
+
+def _check_executor(name: str) -> None:
+    if name not in EXECUTORS:
+        raise ParameterError(f"executor={name!r} must be one of {', '.join(EXECUTORS)}")
+    if name == "slurm":
+        from labkit.batch.executors.slurm import require_sbatch
+
+        require_sbatch()
+    elif name == "dask":
+        from labkit.batch.executors.dask import require_distributed
+
+        require_distributed()
 
 
 def _check_positive(**values: float | None) -> None:

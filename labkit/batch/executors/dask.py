@@ -84,7 +84,7 @@ def run_sweep(sweep: Sweep, report: Report) -> None:
             for chunk in chunks
         }
         try:
-            for future in _distributed().as_completed(futures):
+            for future in require_distributed().as_completed(futures):
                 _report_chunk(future.result(), chunks[futures[future]], report)
         except BaseException:
             stop.touch()
@@ -127,7 +127,8 @@ def _report_chunk(last_words: str, runs: list[Run], report: Report) -> None:
         report(run, status, True)
 
 
-def _distributed() -> Any:
+def requirerequire_distributed() -> Any:
+    """Return the distributed package; LabkitError, with what to install, where it is missing."""
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
@@ -138,7 +139,7 @@ def _distributed() -> Any:
 
 @contextlib.contextmanager
 def _client(address: str, jobs: int | None) -> Iterator[Any]:
-    distributed = _distributed()
+    distributed = require_distributed()
     if address == "local":
         with (
             distributed.LocalCluster(

@@ -7,6 +7,7 @@ run folders; `squeue` is asked only to tell what still waits, `sacct` never.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -111,7 +112,7 @@ def submit_sweep(sweep: Sweep) -> Submission | None:
     LabkitError
         If there is no sbatch here, or it refuses.
     """
-    _require_sbatch()
+    require_sbatch()
     options = SlurmOptions(**(sweep.settings["options"] or {}))
     earlier = [Submission(**values) for values in sweep.settings.get("submissions", ())]
     busy = _runs_in_queue(earlier, len(sweep.runs))
@@ -174,7 +175,7 @@ def script_text(
     """
     limit = f"%{options.max_parallel}" if options.max_parallel else ""
     asked = {
-        "job-name": f"labkit-{directory.name}",
+        "job-name": _job_name(directory),
         "array": f"{ranges(elements)}{limit}",
         "partition": options.partition,
         "cpus-per-task": options.cpus,
@@ -249,12 +250,17 @@ def queued(jobs: Iterable[int]) -> dict[tuple[int, int], str]:
     return states
 
 
-def _require_sbatch() -> None:
+def require_sbatch() -> None:
+    """Raise LabkitError, with the way to run locally, where there is no sbatch."""
     if shutil.which("sbatch") is None:
         raise LabkitError(
             "there is no sbatch on this machine. Run this on a Slurm login node, or locally: "
             "--executor local"
         )
+
+
+def _job_name(directory: Path) -> str:
+    return "labkit-" + re.sub(r"[^\w.-]+", "_", directory.name)
 
 
 def _runs_in_queue(submissions: Sequence[Submission], runs: int) -> set[int]:
@@ -271,7 +277,7 @@ def _gather_arguments(directory: Path, job: int, options: SlurmOptions) -> list[
     command = [sys.executable, "-m", "labkit.cli", "collect", str(directory)]
     arguments = [
         f"--dependency=afterany:{job}",
-        f"--job-name=labkit-{directory.name}-gather",
+        f"--job-name={_job_name(directory)}-gather",
         f"--output={directory}/slurm/gather-%j.out",
         *([f"--partition={options.partition}"] if options.partition else []),
         *options.sbatch_args,

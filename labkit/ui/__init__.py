@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.ui.batch_run import BatchRun
+    from labkit.ui.form import ParameterForm, parameter_form
     from labkit.ui.overview import environment_check, studies_table
-    from labkit.ui.parameter_form import ParameterForm, parameter_form
-    from labkit.ui.progress import Progress, progress
-    from labkit.ui.runs_table import RunsTable, runs_table
+    from labkit.ui.progress_bar import Progress, progress
+    from labkit.ui.runs_browser import RunsTable, runs_table
     from labkit.ui.torsion import TorsionExplorer, torsion_explorer
 
 _HOME = {
     "BatchRun": "batch_run",
-    "ParameterForm": "parameter_form",
-    "Progress": "progress",
-    "RunsTable": "runs_table",
+    "ParameterForm": "form",
+    "Progress": "progress_bar",
+    "RunsTable": "runs_browser",
     "TorsionExplorer": "torsion",
     "environment_check": "overview",
-    "parameter_form": "parameter_form",
-    "progress": "progress",
-    "runs_table": "runs_table",
+    "parameter_form": "form",
+    "progress": "progress_bar",
+    "runs_table": "runs_browser",
     "studies_table": "overview",
     "torsion_explorer": "torsion",
 }

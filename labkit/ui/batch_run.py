@@ -82,8 +82,17 @@ class BatchRun:
 
     @property
     def directory(self) -> Path | None:
-        """Folder of the run once it exists."""
-        return next(iter(sorted(self.out.glob(f"*-{self.key[:8]}"))), None)
+        """Folder of the run once it exists.
+
+        It is known by the run's key, or by the process where labkit's code was edited after this
+        kernel started, so that the process computes another key.
+        """
+        by_key = next(iter(sorted(self.out.glob(f"*-{self.key[:8]}"))), None)
+        if by_key is not None or self._process is None:
+            return by_key
+        pid = self._process.pid
+        folders = (status.parent for status in self.out.glob("*/status.json"))
+        return next((path for path in folders if read_status(path).get("pid") == pid), None)
 
     def start(self, watch: Callable[[BatchRun], None] | None = None) -> None:
         """Start the run and return; `watch` is called from a thread until the run has ended."""
@@ -105,14 +114,15 @@ class BatchRun:
         """State of the run; a process that ended without a record counts as failed."""
         if self._process is None:
             return RunStatus.pending
-        ended = self._process.poll() is not None
+        code = self._process.poll()
+        if code == 0:
+            return RunStatus.completed
         folder = self.directory
         status = RunStatus(read_status(folder)["status"]) if folder else RunStatus.pending
-        if ended and status in (RunStatus.pending, RunStatus.running):
-            return RunStatus.failed
-        if not ended and status != RunStatus.running:
-            return RunStatus.pending if status == RunStatus.pending else RunStatus.running
-        return status
+        if code is None:
+            return RunStatus.running if status == RunStatus.running else RunStatus.pending
+        unfinished = (RunStatus.pending, RunStatus.running, RunStatus.completed)
+        return RunStatus.failed if status in unfinished else status
 
     @property
     def ended(self) -> bool:
@@ -143,6 +153,11 @@ class BatchRun:
         if self._process is not None:
             self._process.wait(timeout_s)
         return self.status
+
+    def stop(self) -> None:
+        """Ask the run to stop; it ends its kernel and is recorded as cancelled."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
 
     def _follow(self, watch: Callable[[BatchRun], None]) -> None:
         while not self.ended:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RED = "#B3261E"
 GRAY = "#6b6b6b"
+GREEN = "#00664B"
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]

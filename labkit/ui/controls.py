@@ -7,6 +7,7 @@ its list, or takes an empty text for None.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import ipywidgets as widgets
@@ -18,6 +19,9 @@ from labkit.errors import ParameterError
 CONTROL_WIDTH = "240px"
 UNSET = object()
 """Value of a control that leaves a parameter to the notebook's own expression."""
+
+_NONE = object()
+"""Stands for None in a list, where ipywidgets takes None for no choice at all."""
 
 
 class Control:
@@ -58,7 +62,7 @@ class Control:
         if isinstance(self.widget, widgets.SelectMultiple):
             return None if self.optional and not shown else list(shown)
         if not isinstance(self.widget, widgets.Text):
-            return shown
+            return None if shown is _NONE else shown
         if not shown.strip() and self.parameter.computed:
             return UNSET
         if not shown.strip() and self.optional:
@@ -68,13 +72,23 @@ class Control:
         except ValueError as exc:
             raise ParameterError(f"{self.parameter.name} {exc}") from exc
 
+    def text(self) -> str:
+        """What the control holds, as Python writes it."""
+        try:
+            value = self.value
+        except ParameterError:
+            value = self.widget.value
+        return "(computed)" if value is UNSET else repr(value)
+
     def show(self, value: Any) -> None:
         """Put a value into the control; one that does not fit its list is left out."""
         if isinstance(self.widget, widgets.SelectMultiple):
-            allowed = self.widget.options
+            allowed = [choice for _, choice in self.widget.options]
             self.widget.value = [item for item in value or () if item in allowed]
         elif isinstance(self.widget, widgets.Text):
             self.widget.value = "" if value is None else as_text(value)
+        elif isinstance(self.widget, widgets.Dropdown):
+            self.widget.value = _NONE if value is None else value
         else:
             self.widget.value = value
 
@@ -137,8 +151,8 @@ def _without_none(kind: ValueType) -> tuple[bool, ValueType]:
 
 def _entries(kind: ValueType, optional: bool) -> list[tuple[str, Any]]:
     choices = kind.choices if kind.name == "choice" else (True, False)
-    none = [("None", None)] if optional and None not in choices else []
-    return none + [(str(choice), choice) for choice in choices]
+    some = [(str(choice), choice) for choice in choices if choice is not None]
+    return [("None", _NONE), *some] if optional or None in choices else some
 
 
 def _rows(kind: ValueType) -> int:
@@ -149,6 +163,7 @@ def _slider(name: str, bounds: tuple[float, float]) -> Any:
     low, high = bounds
     if name == "int":
         return widgets.IntSlider(min=int(low), max=int(high), continuous_update=False)
+    step = 10.0 ** math.floor(math.log10((high - low) / 20))
     return widgets.FloatSlider(
-        min=low, max=high, step=(high - low) / 100, continuous_update=False, readout_format=".3g"
+        min=low, max=high, step=step, continuous_update=False, readout_format=".5g"
     )

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import html
-import importlib.metadata
 import os
-import platform
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-import labkit
+from labkit.batch.doctor import diagnose
 from labkit.batch.notebooks import StudyInfo, list_studies
-from labkit.ui.blocks import GRAY, RED
+from labkit.ui.blocks import GRAY, GREEN, RED
 
 
 @dataclass(frozen=True)
@@ -62,66 +57,34 @@ def studies_table() -> Page:
         for name in ("notebook", "study", "what it does", "quick", "full")
     )
     body = "".join(f"<tr>{row}</tr>" for row in cells)
+    if not studies:
+        return Page("<p>no studies found</p>", "no studies found")
     fragment = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     text = "\n".join(f"{study.name}: {study.title} ({_cost(study)})" for study in studies)
-    return Page(fragment, text or "no studies found")
+    return Page(fragment, text)
 
 
 def environment_check() -> Page:
-    """Check what the notebooks need from this machine; every line says what to do if not.
+    """Check this machine as `labkit doctor` does; every line says what to do if something lacks.
 
     Returns
     -------
     Page
-        One line each for Python and labkit, torch, 3D views, cores and memory, and Slurm.
+        One line for each finding.
     """
-    checks = [_check_versions(), _check_torch(), _check_views(), _check_memory(), _check_slurm()]
+    findings = diagnose()
     rows = "".join(
-        f'<tr><td style="color:{color}">{mark}</td>'
-        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
-        for mark, color, text in checks
+        f'<tr><td style="color:{_COLORS[found.level]}">{_MARKS[found.level]}</td>'
+        f'<td style="text-align:left">{html.escape(found.subject)}</td>'
+        f'<td style="text-align:left">{html.escape(found.text)}</td></tr>'
+        for found in findings
     )
-    text = "\n".join(f"{mark} {text}" for mark, _, text in checks)
+    text = "\n".join(f"{_MARKS[found.level]} {found.subject:<8} {found.text}" for found in findings)
     return Page(f"<table><tbody>{rows}</tbody></table>", text)
 
 
-OK = ("✓", "#00664B")
-MISSING = ("✗", RED)
-NOTE = ("–", GRAY)
-
-
-def _check_versions() -> tuple[str, str, str]:
-    return (*OK, f"labkit {labkit.__version__} on Python {platform.python_version()}")
-
-
-def _check_torch() -> tuple[str, str, str]:
-    try:
-        version = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return (*MISSING, "torch is not installed; run: make env")
-    build = "CPU build" if version.endswith("+cpu") else "GPU build or unknown"
-    return (*OK, f"torch {version} ({build})")
-
-
-def _check_views() -> tuple[str, str, str]:
-    from labkit.viz.structures import front_end_matches
-
-    front_end = front_end_matches()
-    return (*(OK if front_end else MISSING), str(front_end))
-
-
-def _check_memory() -> tuple[str, str, str]:
-    free = psutil.virtual_memory().available / 2**30
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    mark = OK if free >= 1 else MISSING
-    advice = "" if free >= 1 else "; quick presets need up to 0.9 GiB: close something"
-    return (*mark, f"{cores} cores, {free:.1f} GiB of memory free{advice}")
-
-
-def _check_slurm() -> tuple[str, str, str]:
-    if shutil.which("sbatch"):
-        return (*OK, "Slurm is here: labkit sweep ... --executor slurm")
-    return (*NOTE, "no Slurm on this machine: sweeps run on its own cores")
+_MARKS = {"ok": "✓", "note": "–", "bad": "✗"}
+_COLORS = {"ok": GREEN, "note": GRAY, "bad": RED}
 
 
 def _link(study: StudyInfo) -> str:

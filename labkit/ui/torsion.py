@@ -76,7 +76,7 @@ class TorsionScan:
         return float(self.energies_kj_mol.max())
 
 
-def scan_torsion(molecule: Molecule, *, step_deg: int = 10, seed: int = 0) -> TorsionScan:
+def scan_torsion(molecule: Molecule, *, step_deg: int = 5, seed: int = 0) -> TorsionScan:
     """Scan the most central rotatable bond of a molecule.
 
     Parameters
@@ -99,7 +99,7 @@ def scan_torsion(molecule: Molecule, *, step_deg: int = 10, seed: int = 0) -> To
         divide 360.
     """
     if step_deg < 1 or 360 % step_deg:
-        raise ParameterError(f"step_deg must divide 360, got {step_deg}; try 10.")
+        raise ParameterError(f"step_deg must divide 360, got {step_deg}; try 5.")
     flat = read_molecule(molecule)
     atoms = _torsion_atoms(Chem.AddHs(flat))
     mol = embed(flat, seed=seed)
@@ -119,7 +119,7 @@ def torsion_explorer(
     molecule: Molecule = "CCCC",
     *,
     temperature_k: float = 298.15,
-    step_deg: int = 10,
+    step_deg: int | None = None,
     seed: int = 0,
 ) -> TorsionExplorer:
     """Slider that turns a bond: structure, energy curve, and how often a shape is found.
@@ -128,7 +128,9 @@ def torsion_explorer(
     ----------
     temperature_k : float
         Temperature in kelvin.
-    molecule, step_deg, seed
+    step_deg : int, optional
+        Degrees between energies; 5 when not given.
+    molecule, seed
         As in `scan_torsion`.
 
     Returns
@@ -138,7 +140,7 @@ def torsion_explorer(
     """
     if not temperature_k > 0:
         raise ParameterError(f"temperature_k must be above 0 K, got {temperature_k}; try 298.15.")
-    return TorsionExplorer(scan_torsion(molecule, step_deg=step_deg, seed=seed), temperature_k)
+    return TorsionExplorer(scan_torsion(molecule, step_deg=step_deg or 5, seed=seed), temperature_k)
 
 
 class TorsionExplorer(Panel):
@@ -167,10 +169,13 @@ class TorsionExplorer(Panel):
     def text(self) -> str:
         """Angle, energy and population in words."""
         i = self._index
-        share = self.scan.population(self.temperature_k)[i]
+        energy = float(self.scan.energies_kj_mol[i])
+        if energy == 0:
+            return f"{self.scan.angles_deg[i]}°: the most stable shape"
+        share = _share_text(self.scan.population(self.temperature_k)[i])
         return (
-            f"{self.scan.angles_deg[i]}°: {self.scan.energies_kj_mol[i]:.1f} kJ/mol above the most "
-            f"stable shape; at {self.temperature_k:g} K found {_share_text(share)} as often"
+            f"{self.scan.angles_deg[i]}°: {energy:.1f} kJ/mol above the most stable shape; "
+            f"at {self.temperature_k:g} K found {share} as often"
         )
 
     @property
@@ -185,7 +190,7 @@ class TorsionExplorer(Panel):
 
 
 def _share_text(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 else f"{share:.1g} times"
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.2g}%"
 
 
 def _structure_or_reason(scan: TorsionScan) -> Any:

@@ -33,6 +33,9 @@ INTERCHANGEABLE = {("4.0", "3.1.5")}
 The wheel of nglview 4.0.1 asks for front end 4.0 and ships 3.1.5: nglviewer/nglview#1172.
 """
 
+CLOSER = 0.35
+"""Zoom after nglview has centered a structure, which leaves wide margins."""
+
 
 @dataclass(frozen=True)
 class FrontEnd:
@@ -255,7 +258,7 @@ def _dress(
     if representation is not None:
         view.clear_representations()
         view.add_representation(representation, **({} if color is None else {"color": color}))
-    view.layout.width = f"{width_px}px"
-    view._remote_call("setSize", target="Widget", args=[f"{width_px}px", f"{height_px}px"])
+    view.layout.width, view.layout.height = f"{width_px}px", f"{height_px}px"
     view.center()
+    view.control.zoom(CLOSER)
     return view

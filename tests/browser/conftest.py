@@ -27,17 +27,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "tests" / ".cache"
 SCREENSHOTS = CACHE / "screenshots"
 
-CHROMIUM_ARGS = (
-    "--no-sandbox --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-angle=swiftshader "
-    "--enable-unsafe-swiftshader --ignore-gpu-blocklist"
-).split()
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
 
-SERVER_ARGS = (
-    "--no-browser --allow-root --ServerApp.ip=127.0.0.1 --IdentityProvider.token= "
-    "--ServerApp.disable_check_xsrf=True --LabApp.expose_app_in_browser=True "
-    "--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
-).split()
+SERVER_ARGS = [
+    "--no-browser",
+    "--allow-root",
+    "--ServerApp.ip=127.0.0.1",
+    "--IdentityProvider.token=",
+    "--ServerApp.disable_check_xsrf=True",
+    "--LabApp.expose_app_in_browser=True",
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+]
 
 JUPYTER_FOLDERS = (
     "JUPYTER_CONFIG_DIR",
@@ -125,7 +136,7 @@ class Lab:
         return self.page.evaluate(FINGERPRINT, selector)
 
     def wait_for_change(self, before: str, selector: str, timeout_s: float = 60) -> str:
-        """Return the new fingerprint once it differs from `before`, or `before` if it never does."""
+        """Wait for a fingerprint other than `before` and return it, or `before` in the end."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             now = self.fingerprint(selector)

@@ -18,11 +18,10 @@ from labkit.batch.parameters import Parameter, check, read_parameters
 from labkit.batch.runs import RunStatus
 from labkit.errors import ParameterError
 from labkit.ui.batch_run import BatchRun, runs_folder, shell_command
-from labkit.ui.blocks import GRAY, RED, Panel, line, show_html
+from labkit.ui.blocks import GRAY, GREEN, RED, Panel, line, show_html
 from labkit.ui.controls import UNSET, Control
 
 NAME_WIDTH = "130px"
-GREEN = "#00664B"
 
 
 def parameter_form(
@@ -125,7 +124,7 @@ class ParameterForm(Panel):
         """Names, values and help as lines of text, then the command."""
         width = max(len(name) for name in self.controls)
         rows = [
-            f"  {name:<{width}} = {control.widget.value!r:<16} {control.parameter.help}".rstrip()
+            f"  {name:<{width}} = {control.text():<16} {control.parameter.help}".rstrip()
             for name, control in self.controls.items()
         ]
         return "\n".join([f"Parameters of {self._name}", *rows, f"  $ {self._command_text()}"])
@@ -160,7 +159,13 @@ class ParameterForm(Panel):
         except (ParameterError, OSError) as exc:
             self._say(str(exc), RED)
             return None
+        self._run = run
         return run
+
+    def stop(self) -> None:
+        """Stop the batch run that was started last."""
+        if self._run is not None:
+            self._run.stop()
 
     def reset(self) -> None:
         """Show the notebook's defaults again; nothing is applied."""
@@ -209,16 +214,21 @@ class ParameterForm(Panel):
         self.batch_button = widgets.Button(
             description="Run in batch", icon="play", tooltip="the same run, headless"
         ).add_class("labkit-batch")
+        self.stop_button = widgets.Button(
+            description="Stop", icon="stop", tooltip="stop the batch run", disabled=True
+        ).add_class("labkit-stop")
+        self._run: BatchRun | None = None
         reset = widgets.Button(description="Defaults", icon="undo").add_class("labkit-reset")
         self.apply_button.on_click(lambda _: self.apply())
         self.batch_button.on_click(lambda _: self.run_in_batch())
+        self.stop_button.on_click(lambda _: self.stop())
         reset.on_click(lambda _: self.reset())
         for control in self.controls.values():
             control.widget.observe(lambda _: self._show_command(), names="value")
-        buttons = widgets.HBox([self.apply_button, self.batch_button, reset, self.message])
+        buttons = widgets.HBox([self.apply_button, reset, self.batch_button, self.stop_button])
         rows = [_row(control) for control in self.controls.values()]
         super().__init__(
-            [*rows, buttons, self.command, self.run_output, self.output],
+            [*rows, buttons, self.message, self.command, self.run_output, self.output],
             layout=widgets.Layout(
                 border="1px solid #c9c9c9", padding="10px 12px", max_width="860px"
             ),
@@ -267,6 +277,7 @@ class ParameterForm(Panel):
         if run.ended and status != RunStatus.completed:
             text += f": {run.last_words()}"
         link = _link(run.result) if run.ended else ""
+        self.stop_button.disabled = run.ended
         show_html(self.run_output, line(text, color) + link, text)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from labkit.batch.results import collect
+from labkit.batch.runs import read_status
 from labkit.errors import LabkitError
 from labkit.ui.batch_run import runs_folder
 from labkit.ui.blocks import GRAY, RED, Panel, line, show_figure, show_html
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ALL = "all"
+NOTHING = object()
+"""An entry of a list for no column; ipywidgets takes None for no choice at all."""
 MAX_ROWS = 50
 FIRST_COLUMNS = 9
 HIDDEN_AT_FIRST = ("index", "error", "cpu_s", "peak_rss_mib", "path")
@@ -71,9 +74,9 @@ class RunsTable(Panel):
         if self.frame is None:
             return None
         frame = self.frame
-        if self.status.value not in (ALL, None):
+        if self.status.value != ALL:
             frame = frame[frame["status"] == self.status.value]
-        if self.sort_by.value is None:
+        if self.sort_by.value is NOTHING:
             return frame
         return frame.sort_values(
             self.sort_by.value,
@@ -83,10 +86,14 @@ class RunsTable(Panel):
         )
 
     def refresh(self) -> None:
-        """Look for folders again, and read the chosen one."""
+        """Look for folders again, and read the chosen one, or one that is new."""
         folders = folders_with_runs(self.directory)
+        known = [folder for _, folder in self.folder.options]
         self._quiet = True
-        _offer(self.folder, [(_shown_path(path), path) for path in folders], None)
+        _offer(self.folder, folders, None)
+        new = [folder for folder in folders if known and folder not in known]
+        if new:
+            self.folder.value = new[0]
         self.folder.layout.display = "none" if folders in ([], [self.directory]) else "flex"
         self._quiet = False
         self._load()
@@ -155,10 +162,11 @@ class RunsTable(Panel):
             names = list(frame.columns)
             numbers = [name for name in names if _is_number(frame[name])]
             _offer(self.status, statuses, ALL)
-            _offer(self.sort_by, [("as planned", None), *names], None)
-            _offer(self.x, [("no plot", None), *names], _first_varying(frame, names))
-            _offer(self.y, [("no plot", None), *numbers], _first_result(frame, numbers))
-            _offer(self.color, [("one color", None), *names], None)
+            x, y, color = _first_plot(frame, names, numbers)
+            _offer(self.sort_by, names, NOTHING, nothing="as planned")
+            _offer(self.x, names, x, nothing="no plot")
+            _offer(self.y, numbers, y, nothing="no plot")
+            _offer(self.color, names, color, nothing="one color")
             kept = [name for name in self.columns.value if name in names]
             self.columns.options = names
             self.columns.value = kept or _first_columns(frame)
@@ -180,7 +188,7 @@ class RunsTable(Panel):
 
     def _draw_plot(self, shown: pd.DataFrame) -> None:
         x, y = self.x.value, self.y.value
-        if x is None or y is None or not shown[y].notna().any():
+        if NOTHING in (x, y) or not shown[y].notna().any():
             self.plot.outputs = ()
             return
         import matplotlib.style
@@ -188,7 +196,8 @@ class RunsTable(Panel):
 
         with matplotlib.style.context(MPLSTYLE):
             figure = Figure(figsize=(6.6, 3.6))
-            _scatter(figure.add_subplot(), shown, x, y, self.color.value)
+            color = None if self.color.value is NOTHING else self.color.value
+            _scatter(figure.add_subplot(), shown, x, y, color)
             show_figure(self.plot, figure, f"plot of {y} against {x}")
 
     def _counts(self) -> str:
@@ -219,12 +228,22 @@ def _shown_path(path: Path) -> str:
     return str(path) if relative.startswith("../..") else relative
 
 
-def _offer(control: widgets.Dropdown, options: Sequence[Any], first: Any) -> None:
-    values = [option[1] if isinstance(option, tuple) else option for option in options]
+def _offer(
+    control: widgets.Dropdown, values: Sequence[Any], first: Any, *, nothing: str = ""
+) -> None:
+    """Fill a list; what was chosen stays chosen where it is still there."""
+    entries = [(_entry(value), value) for value in values]
+    if nothing:
+        entries.insert(0, (nothing, NOTHING))
+    values = [value for _, value in entries]
     kept = control.value if control.options and control.value in values else first
-    control.options = options
+    control.options = entries
     if values:
         control.value = kept if kept in values else values[0]
+
+
+def _entry(value: Any) -> str:
+    return _shown_path(value) if isinstance(value, Path) else str(value)
 
 
 def _first_columns(frame: pd.DataFrame) -> list[str]:
@@ -235,16 +254,29 @@ def _first_columns(frame: pd.DataFrame) -> list[str]:
     return [*(name for name in chosen if name != "status"), "status", "duration_s"]
 
 
-def _first_varying(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
-    varying = [name for name in names if name != "index" and _n_distinct(frame[name]) > 1]
-    return varying[0] if varying else None
+def _first_plot(
+    frame: pd.DataFrame, names: Sequence[str], numbers: Sequence[str]
+) -> tuple[Any, Any, Any]:
+    """Columns for x, y and color: the last result against the parameter varied most."""
+    fixed = (*HIDDEN_AT_FIRST, "status", "duration_s")
+    distinct = {name: _n_distinct(frame[name]) for name in names if name not in fixed}
+    varying = [name for name, count in distinct.items() if count > 1]
+    parameters = _parameter_names(frame)
+    results = [name for name in varying if name in numbers and name not in parameters]
+    y = results[-1] if results else "duration_s"
+    given = [name for name in varying if name in parameters]
+    x = max(given, key=lambda name: (name in numbers, distinct[name]), default=NOTHING)
+    few = [name for name in given if name != x and distinct[name] <= len(PALETTE)]
+    return x, y if y in numbers else NOTHING, few[0] if few else NOTHING
 
 
-def _first_result(frame: pd.DataFrame, numbers: Sequence[str]) -> str | None:
-    """Last number before the bookkeeping columns that differs between the runs."""
-    fixed = (*HIDDEN_AT_FIRST, "duration_s")
-    varying = [name for name in numbers if name not in fixed and _n_distinct(frame[name]) > 1]
-    return varying[-1] if varying else ("duration_s" if "duration_s" in numbers else None)
+def _parameter_names(frame: pd.DataFrame) -> set[str]:
+    """Columns that are parameters, from the first run that has a record of them."""
+    for path in frame["path"]:
+        parameters = read_status(Path(path)).get("parameters")
+        if parameters:
+            return set(parameters)
+    return set()
 
 
 def _n_distinct(column: pd.Series[Any]) -> int:

@@ -127,7 +127,7 @@ def _report_chunk(last_words: str, runs: list[Run], report: Report) -> None:
         report(run, status, True)
 
 
-def requirerequire_distributed() -> Any:
+def require_distributed() -> Any:
     """Return the distributed package; LabkitError, with what to install, where it is missing."""
     try:
         return importlib.import_module("distributed")

@@ -160,13 +160,13 @@ def _make_split(sides: np.ndarray, ratios: np.ndarray, kind: str, seed: int) -> 
 def _shuffled_sides(
     whole: np.ndarray, ratios: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Side of every row: groups in random order, cut where the wanted number of rows is reached."""
+    """Groups in random order; a group that crosses a cut goes to where its middle is."""
     number = np.unique(whole, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(number)
     order = rng.permutation(len(sizes))
-    end = np.cumsum(sizes[order])
+    middle = np.cumsum(sizes[order]) - sizes[order] / 2
     side_of_group = np.empty(len(sizes), dtype=int)
-    side_of_group[order] = np.searchsorted(_cuts(ratios, len(whole)), end, side="left")
+    side_of_group[order] = np.searchsorted(_cuts(ratios, len(whole)), middle)
     return side_of_group[number]
 
 

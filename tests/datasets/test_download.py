@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -23,8 +22,10 @@ from labkit.errors import MissingDataError
 Offered = Callable[..., Dataset]
 
 FETCH_IN_ANOTHER_PROCESS = """
-import sys
+import resource
 from labkit.datasets import Dataset, fetch
+if {largest_file}:
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))
 print(fetch(Dataset(**{entry!r})))
 """
 
@@ -34,14 +35,10 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix != ".lock")
 
 
-def start_fetch(entry: Dataset, **options: object) -> subprocess.Popen[str]:
-    script = FETCH_IN_ANOTHER_PROCESS.format(entry=vars(entry))
+def start_fetch(entry: Dataset, *, largest_file: int = 0) -> subprocess.Popen[str]:
+    script = FETCH_IN_ANOTHER_PROCESS.format(entry=vars(entry), largest_file=largest_file)
     return subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -142,10 +139,7 @@ def test_cache_that_is_no_folder_is_named_with_its_variable(offered, cache):
 
 
 def test_disk_that_fills_up_leaves_nothing_behind(offered, cache, table):
-    limit = len(table) // 2
-    process = start_fetch(
-        offered(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
+    process = start_fetch(offered(), largest_file=len(table) // 2)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "MissingDataError: toxins/table is not on this machine" in stderr.splitlines()[-1]

@@ -56,6 +56,7 @@ _EXPORTS = {
     "assert_no_leakage": "protocol",
     "imbalance_report": "imbalance",
     "leakage_lab": "leakage",
+    "explain_best_hit": "explain",
     "explain_molecule": "explain",
     "load_molecules": "data",
     "load_table": "protocol",

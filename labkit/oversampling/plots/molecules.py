@@ -72,7 +72,7 @@ def chemical_space(
 
 
 def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> Drawing:
-    """Grid of the molecules that a sampler copied most, with their effects.
+    """Grid of the molecules that a sampler copied most, with the rarest effect of each.
 
     Parameters
     ----------
@@ -86,16 +86,17 @@ def most_copied(table: MoleculeTable, source: np.ndarray, n: int = 6) -> Drawing
     Returns
     -------
     Drawing
-        With the number of copies and the first labels below each molecule.
+        With the number of copies and the rarest effect below each molecule.
     """
     copies = np.bincount(source, minlength=len(table)) - 1
     chosen = [i for i in np.argsort(-copies, kind="stable")[:n] if copies[i] > 0]
     if not chosen:
         raise ValueError("no molecule was copied; use a sampler that clones rows, such as MLROS")
-    legends = [f"{copies[i]} copies: {_effects(table, i)}" for i in chosen]
+    legends = [f"{copies[i]} copies: {_rarest_effect(table, i)}" for i in chosen]
     return draw_grid([str(table.smiles[i]) for i in chosen], legends, columns=3, cell_px=280)
 
 
-def _effects(table: MoleculeTable, row: int, most: int = 3) -> str:
-    names = [n for n, v in zip(table.label_names, table.Y[row], strict=True) if v == 1]
-    return ", ".join(names[:most]) + (f" + {len(names) - most} more" if len(names) > most else "")
+def _rarest_effect(table: MoleculeTable, row: int) -> str:
+    counts = np.nansum(table.Y, axis=0)
+    shown = np.where(table.Y[row] == 1, counts, np.inf)
+    return table.label_names[int(np.argmin(shown))] if np.isfinite(shown).any() else "no effect"

@@ -19,7 +19,7 @@ lint: $(VENV)/.stamp-test   ## formatting, lint, types, spelling, stripped noteb
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/codespell
-	$(VENV)/bin/nbstripout --verify notebooks/*.ipynb
+	$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
 
 env: $(VENV)/.stamp-test    ## the environment with the test tools
 

@@ -98,6 +98,11 @@ def read_features(X: Any, sampler: str) -> Any:
 
 
 def _frame_like(frame: pd.DataFrame, values: NDArray[Any]) -> pd.DataFrame:
+    kinds = set(frame.dtypes)
+    if len(kinds) == 1 and isinstance(kind := kinds.pop(), np.dtype):
+        # One block: a thousand fingerprint columns one by one take longer than their neighbors.
+        values = values.astype(_column_type(kind, values), copy=False)
+        return pd.DataFrame(values, columns=frame.columns, copy=False)
     columns = {
         i: pd.Series(values[:, i]).astype(_column_type(kind, values[:, i]))
         for i, kind in enumerate(frame.dtypes)

@@ -173,13 +173,17 @@ def _import_tqdm() -> None:
 
 
 def _end_kernels(folder: str) -> None:
-    """End all kernels of this server, with their process groups: the runner is gone."""
-    pid = os.getpid()
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    with contextlib.suppress(OSError):
-        for child in children.read_text().split():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(child), signal.SIGKILL)
+    """End all kernels of this server and what they started: the runner is gone."""
+    import psutil
+
+    children = psutil.Process().children()
+    family = [process for child in children for process in child.children(recursive=True)]
+    for child in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,11 +8,12 @@ from io import BytesIO
 import ipywidgets as widgets
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from labkit.oversampling import plots
 from labkit.oversampling.config import SAMPLER_NAMES
 from labkit.oversampling.explain import explain_molecule
+from labkit.oversampling.imbalance import imbalance_report
 from labkit.oversampling.leakage import LeakageResults
 from labkit.oversampling.plots.colors import GRAY, HONEST_COLOR, LEAKY_COLOR
 from labkit.oversampling.preview import SamplerPreview
@@ -55,7 +56,8 @@ def imbalance_explorer(preview: SamplerPreview, *, sampler: str = "MLROS") -> wi
 
 def _before_and_after(preview: SamplerPreview, sampler: str, P: float, k: int) -> bytes:
     made = preview.resample(sampler, P=P, k=k)
-    before, after = preview.before, made.after
+    before = preview.before
+    after = imbalance_report(made.rows.Y)
     ax = new_axes(width_in=8.2, height_in=4.2)
     order = np.argsort(-before.labels["n_positive"].to_numpy(), kind="stable")
     x = np.arange(len(order))
@@ -235,7 +237,10 @@ def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -
             estimator, str(smiles[molecule.value]), label, fingerprint=results.config.fingerprint
         )
         picture.value = draw_molecule(
-            explained.smiles, explained.attribution, label=f"for {effect.value}", unit="log-odds"
+            explained.smiles,
+            explained.attribution.tolist(),
+            label=f"for {effect.value}",
+            unit="log-odds",
         ).to_html()
 
     def refill(_change: object = None) -> None:
@@ -258,9 +263,10 @@ def _live(controls: list[widgets.Widget], draw: Callable[[], bytes]) -> widgets.
     return widgets.VBox([widgets.HBox(controls), picture])
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure | SubFigure) -> bytes:
     """Picture of the figure, which is then closed so that the notebook does not show it twice."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    plt.close(figure)
+    whole = figure.figure if isinstance(figure, SubFigure) else figure
+    whole.savefig(buffer, format="png", dpi=120)
+    plt.close(whole)
     return buffer.getvalue()

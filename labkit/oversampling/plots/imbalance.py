@@ -41,7 +41,7 @@ def imbalance_bars(report: ImbalanceReport, ax: Axes | None = None) -> Axes:
     height_in = 0.26 * len(labels) + 1.0 if named else 4.5
     ax = new_axes(ax, width_in=7.0, height_in=height_in)
     colors = np.where(labels["minority"], MINORITY_COLOR, GRAY)
-    positions = np.arange(len(labels))
+    positions = range(len(labels))
     ax.barh(positions, labels["irlbl"], color=colors, height=0.75 if named else 1.0, left=0.0)
     ax.set_xscale("log")
     ax.set_xlim(left=0.9, right=float(labels["irlbl"].max()) * 1.6)
@@ -115,7 +115,7 @@ def scumble_histogram(y: object, ax: Axes | None = None) -> Axes:
     """
     values = scumble(y, per="instance")
     ax = new_axes(ax, width_in=6.0, height_in=3.2)
-    ax.hist(values, bins=np.linspace(0, 1, 41), color=OKABE_ITO["sky blue"])
+    ax.hist(values, bins=np.linspace(0, 1, 41).tolist(), color=OKABE_ITO["sky blue"])
     ax.set_yscale("log")
     mean = float(np.mean(values))
     ax.axvline(mean, color=OKABE_ITO["black"], linestyle="--", linewidth=1)

@@ -41,14 +41,15 @@ def chemical_space(
         synthetic rows as crosses.
     """
     components = PCA(n_components=2, random_state=0).fit(fingerprints.astype(np.float32))
-    original = components.transform(fingerprints)
+    x, y = components.transform(fingerprints).T
     copies = np.bincount(source[~is_synthetic], minlength=len(fingerprints)) - 1
     copied = copies > 0
     ax = new_axes(ax, width_in=6.4, height_in=4.8)
-    ax.scatter(*original.T, s=7, color=GRAY, alpha=0.5, linewidth=0, label="original")
+    ax.scatter(x, y, s=7, color=GRAY, alpha=0.5, linewidth=0, label="original")
     if copied.any():
         ax.scatter(
-            *original[copied].T,
+            x[copied],
+            y[copied],
             s=18 * copies[copied],
             facecolor="none",
             linewidth=1.3,
@@ -56,8 +57,10 @@ def chemical_space(
             label="copied (area: number of copies)",
         )
     if is_synthetic.any():
+        new_x, new_y = components.transform(resampled[is_synthetic]).T
         ax.scatter(
-            *components.transform(resampled[is_synthetic]).T,
+            new_x,
+            new_y,
             s=22,
             marker="x",
             linewidth=1,

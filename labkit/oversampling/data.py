@@ -207,6 +207,8 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
         raise ParameterError(f"{path} can not be read as CSV: {error}") from error
     if frame.empty:
         raise ParameterError(f"{path} has no rows.")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ParameterError(f"{path}: rows have more cells than the header has names.")
     return frame, hashlib.sha256(content).hexdigest()
 
 

@@ -143,7 +143,10 @@ class PackedMolecules:
         )
 
     def _checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        index = np.asarray(indices, dtype=np.int64).reshape(-1)
+        index = np.asarray(indices)
+        if index.dtype == bool:
+            raise IndexError("indices is a mask; give np.flatnonzero(mask).")
+        index = index.astype(np.int64).reshape(-1)
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(
                 f"indices range from {index.min()} to {index.max()}, but there are {len(self)} "

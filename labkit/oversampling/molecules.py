@@ -128,8 +128,9 @@ class MoleculeTable:
         )
 
     def take(self, indices: Sequence[int] | np.ndarray) -> MoleculeTable:
-        """Table of the molecules at `indices`, in that order."""
-        index = np.asarray(indices, dtype=np.int64)
+        """Table of the molecules at `indices` (or where a mask is true), in that order."""
+        index = np.asarray(indices)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         return replace(
             self,
             smiles=self.smiles[index],

@@ -121,6 +121,7 @@ def test_labels_that_cannot_be_learned_are_named(write):
         (LABELS.assign(smiles="?"), {}, "no usable row among 7"),
         (LABELS.assign(sleepy=np.nan, dizzy=np.nan), {}, "no known target"),
         ("smiles,a\n", {}, "no rows"),
+        ("smiles,a\nCC,1,\nC,0,\n", {}, "more cells than the header"),
         ("", {}, "can not be read as CSV"),
     ],
 )
@@ -163,6 +164,7 @@ def test_taken_rows_stay_aligned_and_may_repeat(write):
     assert table.smiles.tolist() == ["CC", "CCO", "OCC", "CCO"]
     assert table.Y[:, 0].tolist() == [0, 1, 0, 1]
     assert table.group[1] == table.group[2] == table.group[3] != table.group[0]
+    assert table.take(table.Y[:, 0] == 1).smiles.tolist() == ["CCO", "CCO"]
 
 
 @pytest.fixture

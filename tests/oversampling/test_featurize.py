@@ -202,6 +202,8 @@ def test_index_outside_the_set_is_an_error():
     for bad in ([2], [-1]):
         with pytest.raises(IndexError, match="allowed are 0 to 1"):
             packed.batch(bad)
+    with pytest.raises(IndexError, match="mask"):
+        packed.batch(np.array([True, False]))
 
 
 def test_a_single_string_is_not_a_list_of_molecules():

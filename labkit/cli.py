@@ -298,7 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [item for item in given if item != "--debug"], "labkit", standalone_mode=False
         )
     except click.ClickException as error:
-        error.show()
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        click.echo(f"labkit: {error.format_message()}", err=True)
+        click.echo(f"Try '{where or 'labkit'} --help'", err=True)
         code = EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command goes on from here", err=True)

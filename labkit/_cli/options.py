@@ -37,7 +37,7 @@ def joined(args: Sequence[str]) -> list[str]:
             if name is None:
                 raise click.UsageError(f"{argument} needs a name and a value")
             result.append(
-                name if "=" in name else f"{name}={_value_for(name, next(remaining, ''))}"
+                name if "=" in name else f"{name}={_value_for(name, next(remaining, None))}"
             )
     return result
 

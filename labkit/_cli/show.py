@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 
     from labkit.batch.parameters import Parameter
     from labkit.batch.sweep import Progress, SweepSummary
+    from labkit.batch.values import ValueType
 
 _MAX_FAILURES = 10
+_INDENT = "    "
 
 
 def duration(seconds: float) -> str:
@@ -56,17 +60,34 @@ def columns(rows: Iterable[Sequence[str]], *, header: Sequence[str] = ()) -> str
 
 
 def parameter_table(parameters: Mapping[str, Parameter]) -> str:
-    """Return the parameters of a notebook with type, default and help."""
+    """Return the parameters of a notebook with type, default, help and, below, their choices."""
     rows = [
         (
             parameter.name,
-            str(parameter.type),
+            str(_without_choices(parameter.type)),
             "(computed)" if parameter.computed else json.dumps(parameter.default),
             parameter.help,
         )
         for parameter in parameters.values()
     ]
-    return columns(rows, header=("name", "type", "default", ""))
+    lines = columns(rows, header=("name", "type", "default", "")).splitlines()
+    shown = [lines[0]]
+    for line, parameter in zip(lines[1:], parameters.values(), strict=True):
+        choices = ", ".join(map(str, _choices(parameter.type)))
+        shown += [
+            line,
+            *textwrap.wrap(choices, 90, initial_indent=_INDENT, subsequent_indent=_INDENT),
+        ]
+    return "\n".join(shown)
+
+
+def _without_choices(kind: ValueType) -> ValueType:
+    inner = tuple(_without_choices(argument) for argument in kind.arguments)
+    return replace(kind, choices=(), arguments=inner)
+
+
+def _choices(kind: ValueType) -> tuple[Any, ...]:
+    return kind.choices + tuple(c for argument in kind.arguments for c in _choices(argument))
 
 
 def assignments(parameters: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ from labkit.batch.runs import STATUS_FILE, Run, RunStatus, directory_name, read_
 from labkit.errors import LabkitError, ParameterError
 
 RUNS = Path("runs")
+SWEEP_FILE = "sweep.json"
+TASKS_FILE = "tasks.jsonl"
 _RUN_FOLDER = re.compile(r"^\d{4,}-.*?([0-9a-f]{8})$")
 
 
@@ -152,16 +154,18 @@ def load_sweep(directory: str | Path) -> Sweep:
         If it holds none.
     """
     folder = Path(directory)
+    if not (folder / SWEEP_FILE).is_file():
+        raise ParameterError(f"{directory} is not a sweep's folder: it has no {SWEEP_FILE}")
     try:
-        settings = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
         return Sweep(folder, read_tasks(folder, settings["kernel"]), settings)
     except (OSError, ValueError, KeyError) as error:
-        raise ParameterError(f"{directory} is not a sweep folder ({error})") from error
+        raise ParameterError(f"the sweep in {directory} cannot be read: {error}") from error
 
 
 def read_tasks(directory: Path, kernel: str = "python3") -> list[Run]:
     """Return the runs that a sweep folder's tasks.jsonl lists."""
-    lines = (directory / "tasks.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (directory / TASKS_FILE).read_text(encoding="utf-8").splitlines()
     return [
         Run(
             task["index"],
@@ -178,7 +182,7 @@ def read_tasks(directory: Path, kernel: str = "python3") -> list[Run]:
 def update_settings(sweep: Sweep, **changes: Any) -> Sweep:
     """Write changes to sweep.json and return the sweep with them."""
     with locked(sweep.directory):
-        path = sweep.directory / "sweep.json"
+        path = sweep.directory / SWEEP_FILE
         settings = {**json.loads(path.read_text(encoding="utf-8")), **changes}
         replace_text(path, json.dumps(settings, indent=1) + "\n")
     return Sweep(sweep.directory, sweep.runs, settings)
@@ -261,9 +265,9 @@ def _prepare(
         home.mkdir(exist_ok=True)
         task = {"index": run.index, "directory": home.name, "key": run.key}
         lines.append(json.dumps({**task, "parameters": run.parameters}) + "\n")
-    replace_text(directory / "tasks.jsonl", "".join(lines))
+    replace_text(directory / TASKS_FILE, "".join(lines))
     replace_text(directory / "grid.yaml", yaml.safe_dump(grid.to_mapping(), sort_keys=False))
-    path = directory / "sweep.json"
+    path = directory / SWEEP_FILE
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     new = {**old, **settings, "source": str(source), "kernel": runs[0].kernel, "runs": len(runs)}
     replace_text(path, json.dumps(new, indent=1) + "\n")

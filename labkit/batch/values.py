@@ -49,7 +49,7 @@ class ValueType:
     repeated: bool = False
 
     def __str__(self) -> str:
-        if self.name == "choice":
+        if self.name == "choice" and self.choices:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
         if self.name == "union":
             return " or ".join(str(member) for member in self.arguments)

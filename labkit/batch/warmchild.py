@@ -62,6 +62,10 @@ class Preloaded:
 
     Attributes
     ----------
+    runner
+        Process id of the runner.
+    path, handlers
+        ``sys.path`` and signal handlers as a new interpreter had them.
     refused
         Module to the reason why kernels forked from this server would not be like cold ones.
     variables
@@ -72,6 +76,7 @@ class Preloaded:
         Time that the imports took.
     """
 
+    runner: int = 0
     path: list[str] = field(default_factory=list)
     handlers: dict[signal.Signals, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -91,9 +96,10 @@ def preload(modules: Sequence[str], folder: str) -> None:
     modules
         To import, after ipykernel's own.
     folder
-        The runner's private folder, removed when this server ends.
+        The runner's private folder, removed by this server when the runner was killed.
     """
     started = time.monotonic()
+    STATE.runner = os.getppid()
     with contextlib.suppress(PermissionError):
         os.setsid()
     for signum in _HANDLED:
@@ -173,7 +179,7 @@ def _import_tqdm() -> None:
 
 
 def _end_kernels(folder: str) -> None:
-    """End all kernels of this server and what they started: the runner is gone."""
+    """End all kernels of this server and what they started; tidy up for a runner that is gone."""
     import psutil
 
     children = psutil.Process().children()
@@ -184,7 +190,8 @@ def _end_kernels(folder: str) -> None:
     for process in family:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+    if os.getppid() != STATE.runner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

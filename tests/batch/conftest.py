@@ -37,7 +37,11 @@ def make_notebook(tmp_path: Path) -> Callable[..., Path]:
         cells = [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
         cells[0].metadata["tags"] = ["parameters"]
         nb = nbformat.v4.new_notebook(cells=cells)
-        nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nb.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         path = folder / f"nb{next(numbers)}.ipynb"
         nbformat.write(nb, path)
         return path

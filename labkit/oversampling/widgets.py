@@ -123,8 +123,8 @@ def threshold_explorer(results: StudyResults, *, model: str, sampler: str = "non
 
 def _threshold_figure(positive: np.ndarray, probability: np.ndarray, cut: float) -> bytes:
     grid = np.linspace(0.01, 0.99, 99)
-    curves = np.array([_precision_recall_f1(positive, probability >= g) for g in grid])
-    now = _precision_recall_f1(positive, probability >= cut)
+    curves = np.array([precision_recall_f1(positive, probability >= g) for g in grid])
+    now = precision_recall_f1(positive, probability >= cut)
     ax = new_axes(width_in=7.2, height_in=3.6)
     for column, (name, color) in enumerate(
         [("precision", "blue"), ("recall", "orange"), ("F1", "black")]
@@ -141,7 +141,8 @@ def _threshold_figure(positive: np.ndarray, probability: np.ndarray, cut: float)
     return _png(ax.figure)
 
 
-def _precision_recall_f1(positive: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+def precision_recall_f1(positive: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+    """Precision, recall and F1 of one label; 0 where nothing is predicted or positive."""
     hits = float((positive & predicted).sum())
     precision = hits / predicted.sum() if predicted.any() else 0.0
     recall = hits / positive.sum() if positive.any() else 0.0
@@ -223,11 +224,11 @@ def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -
     def choices() -> list[tuple[str, int]]:
         label = names.index(effect.value)
         top = np.argsort(-probability[:, label], kind="stable")[:n_molecules]
-        truth = {1.0: "has it", 0.0: "does not", None: "not measured"}
-        return [
-            (f"{probability[i, label]:.2f} predicted, {truth.get(y[i, label], 'not measured')}", i)
-            for i in top
-        ]
+        options = []
+        for rank, row in enumerate(top.tolist(), start=1):
+            known = {1.0: "has it", 0.0: "does not have it"}.get(y[row, label], "not measured")
+            options.append((f"{rank}: predicted {probability[row, label]:.2f}, {known}", row))
+        return options
 
     def draw(_change: object = None) -> None:
         if molecule.value is None:
@@ -245,6 +246,7 @@ def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -
 
     def refill(_change: object = None) -> None:
         molecule.options = choices()
+        molecule.index = 0
         draw()
 
     effect.observe(refill, names="value")

@@ -1,5 +1,6 @@
 """Figures of the oversampling study; every function returns its axes."""
 
+from labkit.oversampling.plots import colors
 from labkit.oversampling.plots.imbalance import (
     cooccurrence_map,
     imbalance_bars,
@@ -20,6 +21,7 @@ from labkit.oversampling.plots.scores import (
 __all__ = [
     "arm_scores",
     "chemical_space",
+    "colors",
     "cooccurrence_map",
     "difference_intervals",
     "imbalance_bars",

@@ -114,7 +114,8 @@ def split_flow(overlap: pd.DataFrame, sampler: str, ax: Axes | None = None) -> A
     Axes
         Ribbons from molecules (left) to sides of the split (right), as wide as the row counts.
     """
-    rows = overlap[overlap["sampler"] == sampler].groupby(["kind", "side"])["n_rows"].mean()
+    chosen = overlap[overlap["sampler"] == sampler]
+    rows = chosen.groupby(["kind", "side"])["n_rows"].sum() / chosen["seed"].nunique()
     kinds = [k for k in ("once", "copied") if k in rows.index.get_level_values("kind")]
     sides = ["train", "test only", "test, also in train"]
     colors = {

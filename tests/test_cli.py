@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import runpy
 import shutil
@@ -207,10 +208,21 @@ def test_a_dry_run_says_count_first_last_and_time_and_writes_nothing(labkit):
     count, first, last, time_line = out.splitlines()
     assert code == 0
     assert count.startswith("4 runs in runs/toy-")
-    assert first == 'first: seed=0, lr=0.1, model="gin", sizes=[8]'
-    assert last == 'last:  seed=1, lr=0.001, model="gin", sizes=[8]'
+    assert first == 'first: seed=0, lr=0.1, model="gin"'
+    assert last == 'last:  seed=1, lr=0.001, model="gin"'
     assert time_line == "time with 2 at once: unknown, there is no earlier run"
     assert not Path("runs").exists()
+
+
+def test_every_example_grid_is_a_sweep_of_its_notebook(labkit, repository):
+    files = sorted((repository / "notebooks/grids").glob("*.yaml"))
+    assert files
+    for file in files:
+        code, out, err = labkit("sweep", file, "--dry-run")
+        assert (code, err) == (0, ""), file
+        named = re.search(r"^# (\d+) runs", file.read_text(), re.MULTILINE)
+        assert named is not None, f"{file} does not say how many runs it has"
+        assert out.startswith(f"{named[1]} runs in ")
 
 
 def test_a_sweep_its_status_its_table_and_its_retry(labkit):

@@ -76,8 +76,10 @@ def print_plan(notebook: str, grid: Grid, settings: Mapping[str, Any]) -> None:
     jobs = settings["jobs"] or default_jobs()
     seconds = estimate_seconds(runs, jobs)
     click.echo(f"{len(runs)} runs in {show.near(runs[0].directory.parent)}")
-    click.echo(f"first: {show.assignments(runs[0].parameters)}")
-    click.echo(f"last:  {show.assignments(runs[-1].parameters)}")
+    asked = {name for values in grid.configurations() for name in values}
+    for label, run in (("first:", runs[0]), ("last: ", runs[-1])):
+        chosen = {name: value for name, value in run.parameters.items() if name in asked}
+        click.echo(f"{label} {show.assignments(chosen)}")
     expected = "unknown, there is no earlier run" if seconds is None else show.duration(seconds)
     click.echo(f"time with {jobs} at once: {expected}")
 

@@ -180,7 +180,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(square, tmp_path):
 
 
 def test_a_folder_without_a_sweep_is_named(tmp_path):
-    with pytest.raises(ParameterError, match="is not a sweep.s folder"):
+    with pytest.raises(ParameterError, match=r"is not a sweep's folder"):
         load_sweep(tmp_path)
 
 

@@ -81,6 +81,7 @@ class ParameterForm(Panel):
         self._name = str(notebook)
         self._path = resolve(notebook)
         self._rerun = rerun
+        self._run: BatchRun | None = None
         self._out = Path(out) if out is not None else runs_folder() / self._path.stem
         self._parameters = read_parameters(self._path)
         self._refuse_unknown(names, bounds)
@@ -155,11 +156,11 @@ class ParameterForm(Panel):
         """Start the same run headless and return it; None when a value was refused."""
         try:
             run = BatchRun(self._name, self._path, self.overrides, self._out)
+            self._run = run
             run.start(self._show_run)
         except (ParameterError, OSError) as exc:
             self._say(str(exc), RED)
             return None
-        self._run = run
         return run
 
     def stop(self) -> None:
@@ -217,7 +218,6 @@ class ParameterForm(Panel):
         self.stop_button = widgets.Button(
             description="Stop", icon="stop", tooltip="stop the batch run", disabled=True
         ).add_class("labkit-stop")
-        self._run: BatchRun | None = None
         reset = widgets.Button(description="Defaults", icon="undo").add_class("labkit-reset")
         self.apply_button.on_click(lambda _: self.apply())
         self.batch_button.on_click(lambda _: self.run_in_batch())
@@ -271,6 +271,8 @@ class ParameterForm(Panel):
         return True
 
     def _show_run(self, run: BatchRun) -> None:
+        if run is not self._run:
+            return
         status = run.status
         color = {RunStatus.completed: GREEN, RunStatus.failed: RED}.get(status, GRAY)
         text = f"batch run {status.value}, {run.seconds:.0f} s"

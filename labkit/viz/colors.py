@@ -15,7 +15,7 @@ from labkit.viz.style import axis_label
 
 _RAMPS = {
     "diverging": ("#0072B2", "#8fbdd9", "#eeeeee", "#eca779", "#D55E00"),
-    "sequential": ("#eeeeee", "#8fbdd9", "#0072B2", "#003a5c"),
+    "sequential": ("#eeeeee", "#a6cbe0", "#4d9ac8", "#0072B2"),
 }
 MISSING = "#c9b8d4"
 """Color of a missing value (nan): on neither ramp."""
@@ -56,8 +56,15 @@ class ColorScale:
             )
 
     @classmethod
-    def for_values(cls, values: Iterable[float], *, label: str = "", unit: str = "") -> ColorScale:
-        """Scale that holds all `values`: symmetric about zero when they have both signs.
+    def for_values(
+        cls,
+        values: Iterable[float],
+        *,
+        label: str = "",
+        unit: str = "",
+        signed: bool | None = None,
+    ) -> ColorScale:
+        """Scale that holds all `values`: symmetric about zero when they are signed.
 
         Parameters
         ----------
@@ -65,11 +72,14 @@ class ColorScale:
             nan is ignored; all equal or empty gives a scale of width one.
         label, unit : str
             See the class.
+        signed : bool, optional
+            Whether zero is neutral and the sign matters; when not given, whether `values` have
+            both signs.
         """
         known = [float(value) for value in values if math.isfinite(value)]
         low, high = min(known, default=0.0), max(known, default=1.0)
-        if low < 0 < high:
-            reach = max(-low, high)
+        if (low < 0 < high) if signed is None else signed:
+            reach = max(-low, high) or 1.0
             return cls(-reach, reach, "diverging", label, unit)
         if low == high:
             low, high = min(low, 0.0), max(high, 0.0)

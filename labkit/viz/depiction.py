@@ -98,6 +98,7 @@ def draw_molecule(
     *,
     label: str = "",
     unit: str = "",
+    signed: bool = True,
     scale: ColorScale | None = None,
     legend: str = "",
     width_px: int = 320,
@@ -113,6 +114,9 @@ def draw_molecule(
         One value per atom; nan is drawn in a color of its own.
     label, unit : str
         What the values are; shown with the color bar.
+    signed : bool
+        Zero is neutral: positive values are vermillion, negative ones blue. False for a scale
+        from the lowest to the highest value.
     scale : ColorScale, optional
         Common scale for several drawings; made from `values` when not given.
     legend : str
@@ -138,7 +142,7 @@ def draw_molecule(
     mol = read_molecule(molecule)
     numbers = None if values is None else check_values(mol, values)
     if numbers is not None and scale is None:
-        scale = ColorScale.for_values(numbers, label=label, unit=unit)
+        scale = ColorScale.for_values(numbers, label=label, unit=unit, signed=signed)
     svg = _svg(mol, numbers, scale, legend, width_px, height_px)
     bar = scale.to_html() if scale is not None and numbers is not None else ""
     return Drawing(svg, describe(mol, numbers, label, unit), bar)

@@ -125,6 +125,7 @@ def view_molecule(
     *,
     label: str = "",
     unit: str = "",
+    signed: bool = True,
     scale: ColorScale | None = None,
     style: str = "ball",
     width_px: int = 460,
@@ -142,6 +143,9 @@ def view_molecule(
         Hydrogens that were added for the conformer are drawn gray.
     label, unit : str
         What the values are; shown with the color bar.
+    signed : bool
+        Zero is neutral: positive values are vermillion, negative ones blue. False for a scale
+        from the lowest to the highest value.
     scale : ColorScale, optional
         Common scale for several views; made from `values` when not given.
     style : {"ball", "stick", "sphere"}
@@ -172,7 +176,7 @@ def view_molecule(
     mol = read_molecule(molecule)
     numbers = None if values is None else check_values(mol, values)
     if numbers is not None and scale is None:
-        scale = ColorScale.for_values(numbers, label=label, unit=unit)
+        scale = ColorScale.for_values(numbers, label=label, unit=unit, signed=signed)
     size = (width_px, height_px)
     drawing = draw_molecule(
         mol, numbers, label=label, unit=unit, scale=scale, width_px=width_px, height_px=height_px

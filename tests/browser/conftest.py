@@ -135,28 +135,29 @@ class Lab:
         """Return what the outputs say and show, less the controls themselves."""
         return self.page.evaluate(FINGERPRINT, selector)
 
-    def wait_for_change(self, before: str, selector: str, timeout_s: float = 60) -> str:
-        """Wait for a fingerprint other than `before` and return it, or `before` in the end."""
+    def changes_something(self, control: Any, watch: str, timeout_s: float = 30) -> bool:
+        """Move a control by one step; whether that changes what the watched outputs show."""
+        before = self.fingerprint(watch)
+        self.move(control)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            now = self.fingerprint(selector)
-            if now != before:
-                return now
+            if self.fingerprint(watch) != before:
+                self.wait_idle()
+                return True
             self.page.wait_for_timeout(200)
-        return before
+        return False
 
-    def move(self, control: str) -> None:
+    def move(self, control: Any) -> None:
         """Move one control by one step: a slider to the right, a list to its next entry."""
-        element = self.page.locator(control).first
-        element.scroll_into_view_if_needed()
-        if element.evaluate("node => node.tagName") == "SELECT":
-            chosen = element.evaluate("node => node.selectedIndex")
-            size = element.evaluate("node => node.options.length")
-            element.select_option(index=(chosen + 1) % size)
+        control.scroll_into_view_if_needed()
+        if control.evaluate("node => node.tagName") == "SELECT":
+            chosen = control.evaluate("node => node.selectedIndex")
+            size = control.evaluate("node => node.options.length")
+            control.select_option(index=(chosen + 1) % size)
             return
-        element.focus()
-        at_end = element.get_attribute("aria-valuenow") == element.get_attribute("aria-valuemax")
-        element.press("ArrowLeft" if at_end else "ArrowRight")
+        control.focus()
+        at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+        control.press("ArrowLeft" if at_end else "ArrowRight")
 
     def screenshot(self, name: str, selector: str | None = None) -> Path:
         """Save a picture for people to look at."""

@@ -39,6 +39,14 @@ def test_scale_holds_its_values(values: list[float], kind: str, low: float, high
     assert (scale.kind, scale.low, scale.high) == (kind, low, high)
 
 
+@pytest.mark.parametrize(
+    ("values", "reach"), [([1, 3], 3), ([-4, -1], 4), ([0, 0], 1), ([], 1), ([-1, 2], 2)]
+)
+def test_signed_scale_is_symmetric_whatever_the_values(values: list[float], reach: float) -> None:
+    scale = ColorScale.for_values(values, signed=True)
+    assert (scale.kind, scale.low, scale.high) == ("diverging", -reach, reach)
+
+
 def test_zero_is_neutral_on_a_diverging_scale() -> None:
     assert ColorScale.for_values([-1, 7]).color(0) == ColorScale.for_values([-7, 1]).color(0)
 

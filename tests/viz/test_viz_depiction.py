@@ -42,6 +42,15 @@ def test_common_scale_gives_equal_values_equal_colors() -> None:
     assert fills(first.svg) == fills(second.svg) == {scale.color(1.0)}
 
 
+def test_positive_values_alone_still_look_positive() -> None:
+    # All atoms of a molecule may speak for an effect: that must not look like the opposite.
+    signed = ColorScale(-0.2, 0.2)
+    assert fills(draw_molecule("CC", [0.1, 0.2]).svg) == {signed.color(0.1), signed.color(0.2)}
+    plain = ColorScale(0.1, 0.2, "sequential")
+    drawing = draw_molecule("CC", [0.1, 0.2], signed=False)
+    assert fills(drawing.svg) == {plain.color(0.1), plain.color(0.2)}
+
+
 def test_drawing_does_not_change_the_molecule() -> None:
     mol = Chem.MolFromSmiles("c1ccccc1O")
     before = mol.ToBinary()

@@ -74,6 +74,16 @@ def test_new_axes_have_the_style_without_changing_the_defaults() -> None:
     plt.close(ax.figure)
 
 
+def test_style_draws_without_complaints(caplog: pytest.LogCaptureFixture) -> None:
+    ax = new_axes()
+    ax.set(title="title", xlabel="x", ylabel="y")
+    ax.plot([0, 1], label="line")
+    ax.legend()
+    ax.figure.canvas.draw()
+    plt.close(ax.figure)
+    assert not caplog.records
+
+
 def test_use_style_changes_the_defaults() -> None:
     with plt.rc_context():
         use_style()

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 WARM_UP_S = 600.0
 """Longest time for the imports."""
 
+_STOP_S = 3.0
+
 _IMPORT_TIME = (
     *("PYTHON", "LD_", "LC_", "LANG", "MALLOC_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BLIS_", "VECLIB_"),
@@ -198,9 +200,16 @@ class WarmPool:
         """End the server, and with it every kernel."""
         self.usable = False
         server, self._server = self._server, None
-        if server is not None:
-            with contextlib.suppress(OSError):
-                server._stop()
+        if server is None or server._forkserver_pid is None:
+            return
+        os.close(server._forkserver_alive_fd)
+        until = time.monotonic() + _STOP_S
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            while not os.waitpid(server._forkserver_pid, os.WNOHANG)[0]:
+                if time.monotonic() > until:  # a module's thread keeps the process alive
+                    os.kill(server._forkserver_pid, signal.SIGKILL)
+                time.sleep(0.01)
+        server._forkserver_pid = server._forkserver_alive_fd = None
 
     def forget(self) -> None:
         """Let go of the server without ending it: this process is a fork of its owner."""

@@ -285,10 +285,13 @@ def _standard_stream(name: str, descriptor: int, mode: str) -> Any:
     raw = io.FileIO(descriptor, mode, closefd=False)
     raw.name = f"<{name}>"
     buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
-    is_stderr = name == "stderr"
-    errors = "backslashreplace" if is_stderr else "strict"
+    is_stderr, unbuffered = name == "stderr", bool(os.environ.get("PYTHONUNBUFFERED"))
     stream: Any = io.TextIOWrapper(
-        buffer, encoding="utf-8", errors=errors, line_buffering=is_stderr
+        buffer,
+        encoding="utf-8",
+        errors="backslashreplace" if is_stderr else "strict",
+        line_buffering=is_stderr and not unbuffered,
+        write_through=unbuffered,
     )
     stream.mode = mode
     return stream

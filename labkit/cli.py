@@ -113,7 +113,14 @@ def run(
     texts = _texts(assignments, preset)
     overrides = {n: parse(known, n, text, notebook=path.stem) for n, text in texts.items()}
     item, status, executed = run_once(
-        path, overrides, out=out, timeout=timeout, kernel=kernel, warm=not cold, force=force
+        path,
+        overrides,
+        out=out,
+        timeout=timeout,
+        kernel=kernel,
+        warm=not cold,
+        force=force,
+        on_start=show.start,
     )
     if status["status"] != "completed":
         click.echo(runner.describe(status), err=True)

@@ -57,7 +57,8 @@ def labkit(tmp_path, monkeypatch, capsys):
 def test_run_shows_the_recorded_results_and_last_the_file_to_open(labkit):
     code, out, err = labkit("run", "toy.ipynb", "-p", "seed", "4", "-p", "model=gin")
     first, *table, last = out.splitlines()
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("running toy in runs/toy/0000-seed=4,model=gin-")
     assert first.startswith("toy: completed in ")
     assert "peak memory" in first
     assert table == ["score  0.004", "model  gin"]
@@ -69,8 +70,8 @@ def test_run_again_says_already_done_and_force_redoes(labkit):
     labkit("run", "toy.ipynb", "-p", "seed", "5")
     (status_file,) = Path("runs/toy").glob("*/status.json")
     before = status_file.read_bytes()
-    code, out, _ = labkit("run", "toy.ipynb", "-p", "seed=5")
-    assert code == 0
+    code, out, err = labkit("run", "toy.ipynb", "-p", "seed=5")
+    assert (code, err) == (0, "")
     assert "already done (--force runs it again)" in out
     assert "score  0.005" in out
     assert status_file.read_bytes() == before
@@ -89,7 +90,8 @@ def test_run_again_says_already_done_and_force_redoes(labkit):
 def test_a_run_that_does_not_complete_is_three_lines_and_exit_code_1(labkit, seed, message):
     code, out, err = labkit("run", "toy.ipynb", "-p", "seed", seed, "--timeout", 1, "--cold")
     assert (code, out) == (1, "")
-    lines = err.splitlines()
+    running, *lines = err.splitlines()
+    assert running.startswith("running toy in ")
     assert lines[0].startswith(message)
     assert len(lines) <= 3
     assert Path(lines[-1].strip().removeprefix("-> ")).is_file()

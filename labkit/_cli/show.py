@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labkit.batch.notebooks import StudyInfo
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.batch.parameters import Parameter
+    from labkit.batch.runs import Run
     from labkit.batch.sweep import Progress, SweepSummary
     from labkit.batch.values import ValueType
 
@@ -93,6 +96,17 @@ def _choices(kind: ValueType) -> tuple[Any, ...]:
 def assignments(parameters: Mapping[str, Any]) -> str:
     """Return parameters on one line."""
     return ", ".join(f"{name}={json.dumps(value)}" for name, value in parameters.items())
+
+
+def start(run: Run) -> None:
+    """Say what starts, and how long that takes where the study says so."""
+    about = (
+        StudyInfo.of(run.notebook).quick_seconds
+        if run.parameters.get("preset") == "quick"
+        else None
+    )
+    takes = "" if about is None else f", about {duration(about)} on two idle cores"
+    click.echo(f"running {run.notebook.stem} in {near(run.directory)}{takes}", err=True)
 
 
 def progress(step: Progress) -> None:

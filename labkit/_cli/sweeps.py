@@ -13,7 +13,7 @@ from labkit._cli import show
 from labkit.batch import notebooks
 from labkit.batch.grid import Grid
 from labkit.batch.parameters import parse, read_parameters
-from labkit.batch.values import split_items
+from labkit.batch.values import split_items, unquoted
 from labkit.errors import ParameterError
 
 _ACTIVE = ("pending", "running")
@@ -41,7 +41,7 @@ def grid_from(notebook: str, file: str | None, texts: Mapping[str, str]) -> tupl
     path = notebooks.resolve(notebook)
     known = read_parameters(path)
     values = {
-        name: [parse(known, name, item, notebook=path.stem) for item in split_items(text)]
+        name: [parse(known, name, unquoted(item), notebook=path.stem) for item in split_items(text)]
         for name, text in texts.items()
     }
     for name, listed in values.items():

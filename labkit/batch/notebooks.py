@@ -43,6 +43,21 @@ class StudyInfo:
     quick_mib: float | None = None
     full_time: str = ""
 
+    @classmethod
+    def of(cls, path: Path) -> StudyInfo:
+        """Read what a notebook says about itself; a notebook that says nothing has its name."""
+        about = read_notebook(path).get("metadata", {}).get("labkit")
+        about = about if isinstance(about, Mapping) else {}
+        return cls(
+            name=path.stem,
+            path=path,
+            title=str(about.get("title", path.stem)),
+            summary=str(about.get("summary", "")),
+            quick_seconds=about.get("quick_seconds"),
+            quick_mib=about.get("quick_mib"),
+            full_time=str(about.get("full_time", "")),
+        )
+
 
 def notebook_folders() -> list[Path]:
     """Return the folders that hold study notebooks: a checkout's, then an installed package's."""
@@ -59,9 +74,8 @@ def list_studies() -> list[StudyInfo]:
     found: dict[str, StudyInfo] = {}
     for folder in notebook_folders():
         for path in sorted(folder.glob("*.ipynb")):
-            about = read_notebook(path).get("metadata", {}).get("labkit")
-            if isinstance(about, Mapping) and path.stem not in found:
-                found[path.stem] = _study_info(path, about)
+            if path.stem not in found and "labkit" in read_notebook(path).get("metadata", {}):
+                found[path.stem] = StudyInfo.of(path)
     return [found[name] for name in sorted(found)]
 
 
@@ -134,18 +148,6 @@ def check_kernel(name: str) -> None:
         raise ParameterError(
             f"there is no kernel '{name}'. Installed: {', '.join(installed) or 'none'}"
         )
-
-
-def _study_info(path: Path, about: Mapping[str, Any]) -> StudyInfo:
-    return StudyInfo(
-        name=path.stem,
-        path=path,
-        title=str(about.get("title", path.stem)),
-        summary=str(about.get("summary", "")),
-        quick_seconds=about.get("quick_seconds"),
-        quick_mib=about.get("quick_mib"),
-        full_time=str(about.get("full_time", "")),
-    )
 
 
 def _not_found(text: str) -> str:

@@ -251,7 +251,11 @@ def _prepare(
 ) -> Sweep:
     import yaml
 
+    path = directory / SWEEP_FILE
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     source = runs[0].notebook
+    if Path(old.get("source", source)).stem not in (source.stem, "notebook"):
+        raise ParameterError(f"{directory} holds a sweep of {old['source']}; choose another --out")
     target = directory / "notebook.ipynb"
     if source.resolve() != target.resolve():
         replace_text(target, source.read_text(encoding="utf-8"))
@@ -267,8 +271,6 @@ def _prepare(
         lines.append(json.dumps({**task, "parameters": run.parameters}) + "\n")
     replace_text(directory / TASKS_FILE, "".join(lines))
     replace_text(directory / "grid.yaml", yaml.safe_dump(grid.to_mapping(), sort_keys=False))
-    path = directory / SWEEP_FILE
-    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     new = {**old, **settings, "source": str(source), "kernel": runs[0].kernel, "runs": len(runs)}
     replace_text(path, json.dumps(new, indent=1) + "\n")
     return load_sweep(directory)

@@ -189,6 +189,7 @@ def run(
     kernel: str | None = None,
     warm: bool = True,
     force: bool = False,
+    on_start: Callable[[Run], None] | None = None,
 ) -> tuple[Run, dict[str, Any], bool]:
     """Run a notebook once, unless a run with the same key is completed already.
 
@@ -208,6 +209,8 @@ def run(
         Use the warm pool.
     force
         Run it even if it is completed.
+    on_start
+        Called before the run is executed, not if it is completed already.
 
     Returns
     -------
@@ -231,6 +234,8 @@ def run(
     if force:
         planning.forget(directory)
     item = Run(int(directory.name[:4]), path, parameters, key, directory, kernel)
+    if on_start is not None and read_status(directory)["status"] != RunStatus.completed:
+        on_start(item)
     finished: list[tuple[dict[str, Any], bool]] = []
     from labkit.batch.executors.local import Execution, run_all
 
@@ -262,7 +267,8 @@ def run_chunk(
     mine = loaded.runs[chunk * chunk_size : (chunk + 1) * chunk_size]
     if not mine:
         raise ParameterError(f"{directory} has no chunk {chunk} of {chunk_size} runs")
-    return _run_here(loaded, mine, on_progress, jobs=1, wait_for_others=False)
+    since = datetime.fromisoformat(loaded.settings["since"])
+    return _run_here(loaded, mine, on_progress, jobs=1, since=since)
 
 
 def estimate_seconds(runs: Sequence[Run], jobs: int) -> float | None:
@@ -288,9 +294,9 @@ def _earlier_durations(item: Run) -> Iterator[float]:
 
 def _execute(prepared: Sweep, on_progress: OnProgress | None) -> SweepSummary:
     executor = prepared.settings["executor"]
+    prepared = update_settings(prepared, since=datetime.now(UTC).isoformat())
     if executor == "local":
         return _run_here(prepared, prepared.runs, on_progress)
-    prepared = update_settings(prepared, since=datetime.now(UTC).isoformat())
     if executor == "slurm":
         from labkit.batch.executors.slurm import submit_sweep
 
@@ -310,20 +316,18 @@ def _run_here(
     on_progress: OnProgress | None,
     *,
     jobs: int | None = None,
-    wait_for_others: bool = True,
+    since: datetime | None = None,
 ) -> SweepSummary:
     from labkit.batch.executors.local import Execution, default_jobs, run_all
 
     settings = prepared.settings
     jobs = jobs or settings["jobs"] or default_jobs()
-    since = settings.get("since") if not wait_for_others else None
     execution = Execution(
         jobs=jobs,
         retries=settings["retries"],
         timeout=settings["timeout"],
         warm=settings["warm"],
-        since=datetime.fromisoformat(since) if since else datetime.now(UTC),
-        wait_for_others=wait_for_others,
+        since=since or datetime.now(UTC),
         cwd=Path(settings["cwd"]),
     )
     reporter = _Reporter(len(runs), jobs, on_progress)

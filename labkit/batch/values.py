@@ -166,6 +166,18 @@ def split_items(text: str) -> list[str]:
     return [part.strip() for part in [*parts, text[start:]] if part.strip()]
 
 
+def unquoted(text: str) -> str:
+    """Return text without the quotes around it, if there are any.
+
+    Examples
+    --------
+    >>> unquoted("'a,b'"), unquoted("a")
+    ('a,b', 'a')
+    """
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
+
+
 def union(*members: ValueType) -> ValueType:
     """Return the type that accepts what any of `members` accepts; nested unions are flattened."""
     flat = [
@@ -317,16 +329,11 @@ def _parse_items(kind: ValueType, text: str) -> list[Any]:
     items = split_items(stripped)
     try:
         parsed = [
-            _parse_item(place, item) for place, item in zip(_places(kind), items, strict=False)
+            place.parse(unquoted(item)) for place, item in zip(_places(kind), items, strict=False)
         ]
     except ValueError:
         raise _mismatch(kind, text) from None
     return kind.accept(parsed + items[len(parsed) :])
-
-
-def _parse_item(place: ValueType, item: str) -> Any:
-    quoted = len(item) > 1 and item[0] == item[-1] and item[0] in "'\""
-    return place.parse(item[1:-1] if quoted else item)
 
 
 def _places(kind: ValueType) -> Iterator[ValueType]:

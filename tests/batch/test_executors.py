@@ -3,6 +3,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from labkit.batch.executors.dask import DaskOptions
 from labkit.batch.executors.local import Execution, run_all
 from labkit.batch.executors.slurm import SlurmOptions, chunk_size, ranges, script_text
 from labkit.batch.grid import Grid
-from labkit.batch.runs import read_status
 from labkit.batch.sweep import plan, sweep
 from labkit.errors import LabkitError, ParameterError
 
@@ -126,21 +126,28 @@ def test_a_failure_of_this_very_sweep_is_not_tried_again(tmp_path):
     assert seen == [(1, True), (1, False), (2, True)]
 
 
-def test_a_run_of_a_living_process_is_left_to_it(tmp_path):
+def test_a_run_of_a_living_process_is_waited_for_not_repeated(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", "1")
     (run,) = plan(path, Grid.from_options({"seed": [0]}), tmp_path / "out")
-    seen = []
     code = (
-        "import sys, time\n"
-        "from labkit.batch.runs import claim\n"
+        "import sys\n"
+        "from labkit.batch.runs import claim, write_status\n"
         "with claim(sys.argv[1]) as mine:\n"
         "    print(mine, flush=True)\n"
         "    sys.stdin.read()\n"
+        "    write_status(sys.argv[1], {'status': 'completed', 'by': 'the other'})\n"
     )
     command = [sys.executable, "-c", code, str(run.directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout.readline() == b"True\n"
-        run_all([run], Execution(wait_for_others=False), lambda *args: seen.append(args))
+        seen = []
+        waiting = threading.Thread(
+            target=run_all, args=([run], Execution(), lambda *end: seen.append(end))
+        )
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
         owner.stdin.close()
-    assert [(status["status"], executed) for _, status, executed in seen] == [("pending", False)]
-    assert read_status(run.directory)["status"] == "pending"
+        waiting.join(30)
+    ((_, status, executed),) = seen
+    assert (status["by"], executed) == ("the other", False)

@@ -179,6 +179,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(square, tmp_path):
         sweep(square, Grid.from_options({"seed": [1]}), out=tmp_path / "file/out")
 
 
+def test_a_folder_with_the_sweep_of_another_notebook_is_refused(square, finished, tmp_path):
+    other = write_notebook(tmp_path / "other.ipynb", "1")
+    with pytest.raises(ParameterError, match=r"holds a sweep of .*square\.ipynb"):
+        sweep(other, Grid.from_options({"seed": [1]}), out=finished.directory)
+
+
 def test_a_folder_without_a_sweep_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"is not a sweep's folder"):
         load_sweep(tmp_path)

@@ -118,7 +118,8 @@ def test_the_fourth_warning_saves_and_does_not_requeue(waiting, tmp_path, monkey
     out = tmp_path / "out"
     grid = Grid.from_options({"seed": [1]})
     settings = {"retries": 0, "timeout": None, "warm": False, "cwd": str(tmp_path), "jobs": None}
-    prepare(plan(waiting, grid, out), out, grid, {**settings, "executor": "slurm"})
+    since = "2026-01-01T00:00:00+00:00"
+    prepare(plan(waiting, grid, out), out, grid, {**settings, "executor": "slurm", "since": since})
     script = tmp_path / "sweep.sbatch"
     script.write_text(script_text(out, [0], 1, SlurmOptions()))
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")

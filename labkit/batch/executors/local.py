@@ -1,8 +1,8 @@
 """Running a list of runs in this process: a pool of threads, one kernel process each.
 
 Array elements and Dask tasks use this too, for their chunk. Several processes may work on the same
-runs at the same time: each run is claimed before it starts, and what another process owns is left
-to it.
+runs at the same time: each run is claimed before it starts, and what another process owns is waited
+for, and taken over if that process dies.
 """
 
 from __future__ import annotations
@@ -48,8 +48,6 @@ class Execution:
     since
         A run that failed after this moment is final: another process of this sweep, or this one
         before it was requeued, has tried it.
-    wait_for_others
-        Wait for runs that another process owns, and take over those whose owner dies.
     cwd
         Working directory of the kernels; None for that of this process.
     """
@@ -59,7 +57,6 @@ class Execution:
     timeout: float | None = None
     warm: bool = True
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
-    wait_for_others: bool = True
     cwd: Path | None = None
 
 
@@ -155,8 +152,6 @@ class _Work:
         with claim(run.directory) as mine:
             if mine:
                 return self._own(run)
-        if not self._execution.wait_for_others:
-            return self._final(run, read_status(run.directory), executed=False)
         self._queue.append(run)
         self.stop.wait(_POLL_SECONDS)
         return None

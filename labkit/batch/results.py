@@ -1,8 +1,9 @@
 """Results: `record` puts values into a notebook, `collect` makes one table of many notebooks.
 
-A recorded value travels as scrapbook's mime type, so that scrapbook's readers find it too. The
-format is JSON, which has no nan and no infinity: nan is stored as null and read back as nan by
-`collect`; an infinity is stored as the text ``inf`` or ``-inf`` and read back as a float.
+A recorded value travels as scrapbook's mime type, so that scrapbook's readers find it too. That is
+JSON, which has no nan and no infinity, and in scrapbook's schema no null either: a value that is
+one of these travels as the text ``nan``, ``inf``, ``-inf`` or ``None`` and is read back as what it
+was. Inside a list or dict, nan becomes null.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCRAP_MIME = "application/scrapbook.scrap.json+json"
-_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+_MISSING = ("NaTType", "NAType")
+_WORDS: dict[Any, float | None] = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "-inf": -math.inf,
+    "None": None,
+}
 _WRITERS = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False),
     ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
@@ -57,7 +64,7 @@ def record(**values: Any) -> None:
     macro_auc  0.71
     n_labels   27
     """
-    stored = {name: _json_value(name, value) for name, value in values.items()}
+    stored = {name: _stored_value(name, value) for name, value in values.items()}
     from IPython.core.interactiveshell import InteractiveShell
 
     if not InteractiveShell.initialized():
@@ -81,9 +88,7 @@ def read_record(notebook: str | Path) -> dict[str, Any]:
             scrap = output.get("data", {}).get(SCRAP_MIME)
             if isinstance(scrap, dict) and "name" in scrap:
                 value = scrap.get("data")
-                values[scrap["name"]] = (
-                    _INFINITIES.get(value, value) if isinstance(value, str) else value
-                )
+                values[scrap["name"]] = _WORDS.get(value, value) if _is_word(value) else value
     return values
 
 
@@ -217,9 +222,23 @@ def _error_line(status: Mapping[str, Any]) -> str | None:
     return f"{error.get('name', 'error')}: {message}"
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value in _WORDS
+
+
+def _stored_value(name: str, value: Any) -> Any:
+    """Return a value as it travels: JSON data without a null at its top."""
+    plain = _json_value(name, value)
+    if plain is None:
+        return "None" if value is None else "nan"
+    return plain
+
+
 def _json_value(name: str, value: Any) -> Any:
     """Return `value` as JSON data, or raise ParameterError with what it is and what is allowed."""
-    if value is None or isinstance(value, bool | str):
+    if value is None or type(value).__name__ in _MISSING:
+        return None
+    if isinstance(value, bool | str):
         return value
     if isinstance(value, Integral):
         return int(value)

@@ -364,7 +364,7 @@ class _Reporter:
         self._failed += status["status"] != RunStatus.completed
         self.executed += executed
         seconds = duration_seconds(status)
-        if executed and seconds is not None:
+        if executed and seconds is not None and status["status"] == RunStatus.completed:
             self._durations.append(seconds)
         if self._on_progress is None:
             return

@@ -78,7 +78,9 @@ def notebook_with(outputs, path):
         (np.arange(3), [0, 1, 2]),
         (np.array(4.0), 4.0),
         (np.array([[1.0, np.nan]]), [[1.0, None]]),
-        (float("nan"), None),
+        (float("nan"), math.nan),
+        (np.float32("nan"), math.nan),
+        (pd.NaT, math.nan),
         (math.inf, math.inf),
         (-math.inf, -math.inf),
         ((1, 2), [1, 2]),
@@ -94,7 +96,13 @@ def notebook_with(outputs, path):
 )
 def test_a_value_survives_the_notebook(displayed, tmp_path, value, read):
     path = notebook_with(displayed(value=value), tmp_path / "n.ipynb")
-    assert read_record(path) == {"value": read}
+    assert repr(read_record(path)) == repr({"value": read})
+
+
+def test_what_scrapbooks_schema_does_not_allow_is_never_written(displayed):
+    allowed = (dict, list, bool, str, int, float)
+    *scraps, _ = displayed(a=None, b=math.nan, c=math.inf, d=[None, math.nan], e=pd.NA)
+    assert all(isinstance(scrap.data[SCRAP_MIME]["data"], allowed) for scrap in scraps)
 
 
 def test_a_tensor_is_recorded_like_an_array(displayed, tmp_path):

@@ -136,7 +136,7 @@ class RunsTable(Panel):
             control.layout.width = "250px"
             control.style.description_width = "58px"
         self.descending.layout.width = "130px"
-        pick = widgets.VBox([self.status, widgets.HBox([self.sort_by, self.descending])])
+        pick = widgets.VBox([self.status, self.sort_by, self.descending])
         axes = widgets.VBox([self.x, self.y, self.color])
         self._controls = widgets.HBox(
             [pick, self.columns, axes], layout=widgets.Layout(flex_flow="row wrap")
@@ -204,7 +204,8 @@ class RunsTable(Panel):
         assert self.frame is not None
         counts = self.frame["status"].value_counts()
         parts = ", ".join(f"{count} {status}" for status, count in counts.items())
-        return f"{len(self.frame)} runs in {_shown_path(self.folder.value)}: {parts}"
+        noun = "run" if len(self.frame) == 1 else "runs"
+        return f"{len(self.frame)} {noun} in {_shown_path(self.folder.value)}: {parts}"
 
 
 def folders_with_runs(directory: Path) -> list[Path]:
@@ -248,10 +249,10 @@ def _entry(value: Any) -> str:
 
 def _first_columns(frame: pd.DataFrame) -> list[str]:
     """What varies between the runs, then results: the columns worth a first look."""
-    names = [name for name in frame.columns if name not in HIDDEN_AT_FIRST]
-    varying = [name for name in names if _n_distinct(frame[name]) > 1 and name != "duration_s"]
-    chosen = varying[: FIRST_COLUMNS - 2] or names[: FIRST_COLUMNS - 2]
-    return [*(name for name in chosen if name != "status"), "status", "duration_s"]
+    last = ["status", "duration_s"]
+    names = [name for name in frame.columns if name not in (*HIDDEN_AT_FIRST, *last)]
+    varying = [name for name in names if _n_distinct(frame[name]) > 1]
+    return (varying or names)[: FIRST_COLUMNS - len(last)] + last
 
 
 def _first_plot(

@@ -128,6 +128,13 @@ def test_refresh_finds_new_runs_and_goes_to_a_new_folder(sweep: Path) -> None:
     assert len(table.frame) == 7
 
 
+def test_single_run_shows_all_its_values_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", 0, "completed", {"auc": 0.5}, seed=0)
+    table = ui.runs_table(tmp_path / "s")
+    assert table.columns.value == ("seed", "auc", "status", "duration_s")
+    assert table.text().startswith("1 run in")
+
+
 def test_text_form_is_the_table(sweep: Path) -> None:
     lines = ui.runs_table(sweep)._repr_mimebundle_()["text/plain"].splitlines()
     assert "6 runs in" in lines[0]

@@ -40,7 +40,7 @@ class ResampledRows:
     def summary(self) -> dict[str, float]:
         """Counts and imbalance before and after, one number a name."""
         copies = np.unique(self.rows.index, return_counts=True)[1]
-        counts = {
+        counts: dict[str, float] = {
             "n_after": len(self.rows),
             "n_synthetic": int(self.is_synthetic.sum()),
             "max_copies": int(copies.max()),
@@ -146,9 +146,8 @@ def train(
     model: Model, packed: PackedMolecules, rows: TrainingRows, progress: Progress | None = None
 ) -> Model:
     """Fit a model on rows; returns it."""
-    return model.fit(
-        packed, rows.Y, rows=rows.index, fingerprint=rows.fingerprint, progress=progress
-    )
+    model.fit(packed, rows.Y, rows=rows.index, fingerprint=rows.fingerprint, progress=progress)
+    return model
 
 
 def predict(

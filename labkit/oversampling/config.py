@@ -215,7 +215,8 @@ class StudyConfig:
                 raise ParameterError(f"{name}={getattr(self, name)!r}: use a number {limits}.")
         if not 0 <= self.dropout < 1:
             raise ParameterError(f"dropout={self.dropout!r}: use 0 <= dropout < 1.")
-        whole = [s for s in self.seeds if isinstance(s, int) and not isinstance(s, bool) and s >= 0]
+        seeds: tuple[Any, ...] = self.seeds
+        whole = [s for s in seeds if isinstance(s, int) and not isinstance(s, bool) and s >= 0]
         if not self.seeds or len(set(whole)) < len(self.seeds):
             raise ParameterError(
                 f"seeds={list(self.seeds)}: name at least one, each a different whole number >= 0."

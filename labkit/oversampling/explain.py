@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,7 +176,7 @@ def readout_attention(model: HybridGNN, batch: GraphBatch) -> np.ndarray | None:
     """
     if model.encoder_name != "attentivefp":
         return None
-    layer = model.encoder.mol_conv
+    layer: Any = model.encoder.mol_conv
     seen: list[tuple[Tensor, ...]] = []
 
     def remember(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

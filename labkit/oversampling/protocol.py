@@ -378,7 +378,10 @@ class _Run:
             predicted = [self.predictions[a] >= c for a, c in zip(arms, cuts, strict=True)]
             calls.append(np.concatenate(predicted).astype(float))
         n, seed = self.config.n_bootstrap, self.config.seeds[0]
-        return paired_bootstrap(Y, *calls, metric=COMPARED[self.config.task], n=n, seed=seed)
+        plain, resampled = calls
+        return paired_bootstrap(
+            Y, plain, resampled, metric=COMPARED[self.config.task], n=n, seed=seed
+        )
 
     def _provenance(self, started: datetime) -> dict[str, Any]:
         table = self.table

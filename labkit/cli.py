@@ -106,13 +106,13 @@ def run(
     from labkit._cli import show
     from labkit.batch import notebooks, results, runner
     from labkit.batch.parameters import parse, read_parameters
-    from labkit.batch.sweep import run as run_once
+    from labkit.batch.single import run as run_once
 
     path = notebooks.resolve(notebook)
     known = read_parameters(path)
     texts = _texts(assignments, preset)
     overrides = {n: parse(known, n, text, notebook=path.stem) for n, text in texts.items()}
-    item, status, executed = run_once(
+    done = run_once(
         path,
         overrides,
         out=out,
@@ -122,16 +122,13 @@ def run(
         force=force,
         on_start=show.start,
     )
-    if status["status"] != "completed":
-        click.echo(runner.describe(status), err=True)
+    if done.status["status"] != "completed":
+        click.echo(runner.describe(done.status), err=True)
         raise click.exceptions.Exit(EXIT_FAILED)
-    took = show.duration(results.duration_seconds(status) or 0)
-    note = "completed in" if executed else "already done (--force runs it again); it took"
-    memory = f", peak memory {status['peak_rss_mib']:.0f} MiB" if status["peak_rss_mib"] else ""
-    click.echo(f"{path.stem}: {note} {took}{memory}")
-    recorded = results.read_record(item.output)
+    click.echo(f"{path.stem}: {show.completion(done)}")
+    recorded = results.read_record(done.run.output)
     click.echo(results.as_text(recorded) if recorded else "the notebook recorded no results")
-    click.echo(f"open {show.near(item.output)}")
+    click.echo(f"open {show.near(done.run.output)}")
 
 
 @cli.command(cls=WithParameters)

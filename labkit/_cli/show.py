@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labkit.batch.notebooks import StudyInfo
+from labkit.batch.results import duration_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.batch.parameters import Parameter
     from labkit.batch.runs import Run
+    from labkit.batch.single import SingleRun
     from labkit.batch.sweep import Progress, SweepSummary
     from labkit.batch.values import ValueType
 
@@ -107,6 +109,14 @@ def start(run: Run) -> None:
     )
     takes = "" if about is None else f", about {duration(about)} on two idle cores"
     click.echo(f"running {run.notebook.stem} in {near(run.directory)}{takes}", err=True)
+
+
+def completion(done: SingleRun) -> str:
+    """Return when a completed run was made, how long it took and how much memory."""
+    took = duration(duration_seconds(done.status) or 0)
+    note = "completed in" if done.executed else "already done (--force runs it again); it took"
+    peak = done.status.get("peak_rss_mib")
+    return f"{note} {took}" + ("" if peak is None else f", peak memory {peak:.0f} MiB")
 
 
 def progress(step: Progress) -> None:

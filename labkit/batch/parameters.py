@@ -174,6 +174,13 @@ def parse(
         raise ParameterError(f"{name} {error}") from error
 
 
+def check_positive(**values: float | None) -> None:
+    """Raise ParameterError for a setting that is given and not more than 0."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ParameterError(f"{name} must be more than 0, got {value:g}")
+
+
 def _accept(parameter: Parameter, value: object) -> Any:
     try:
         return parameter.type.accept(value)

@@ -23,7 +23,7 @@ from labkit.batch import notebooks
 from labkit.batch.atomic import replace_text
 from labkit.batch.grid import Grid
 from labkit.batch.parameters import check, read_parameters
-from labkit.batch.runs import STATUS_FILE, Run, RunStatus, directory_name, read_status, run_key
+from labkit.batch.runs import Run, RunStatus, directory_name, read_status, run_key
 from labkit.errors import LabkitError, ParameterError
 
 RUNS = Path("runs")
@@ -132,17 +132,14 @@ def home_of_single_run(folder: Path, key: str, changed: Mapping[str, Any]) -> Pa
             known = _run_folders(folder)
             home = _known_folder(known, key)
             if home is None:
-                taken = [int(path.name[:4]) for paths in known.values() for path in paths]
+                taken = [
+                    int(path.name.partition("-")[0]) for paths in known.values() for path in paths
+                ]
                 home = folder / directory_name(max(taken, default=-1) + 1, changed, key)
                 home.mkdir()
             return home
     except OSError as error:
         raise LabkitError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-def forget(directory: Path) -> None:
-    """Make a run pending again."""
-    (directory / STATUS_FILE).unlink(missing_ok=True)
 
 
 def load_sweep(directory: str | Path) -> Sweep:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.batch import notebooks, planning
 from labkit.batch.grid import Grid
-from labkit.batch.parameters import check, read_parameters
+from labkit.batch.parameters import check_positive
 from labkit.batch.planning import Sweep, load_sweep, plan, prepare, update_settings
 from labkit.batch.results import duration_seconds
-from labkit.batch.runs import Run, RunStatus, read_status, run_key
+from labkit.batch.runs import Run, RunStatus, read_status
+from labkit.batch.single import run
 from labkit.errors import ParameterError
 
 __all__ = ["Progress", "SweepSummary", "estimate_seconds", "load_sweep", "plan", "retry", "run"]
@@ -157,7 +158,7 @@ def sweep(
         After running notebooks were saved and marked cancelled.
     """
     _check_executor(executor)
-    _check_positive(jobs=jobs, timeout=timeout)
+    check_positive(jobs=jobs, timeout=timeout)
     if retries < 0:
         raise ParameterError(f"retries must not be negative, got {retries}")
     runs = plan(notebook, grid, out, kernel=kernel, max_runs=max_runs)
@@ -178,73 +179,6 @@ def sweep(
 def retry(directory: str | Path, *, on_progress: OnProgress | None = None) -> SweepSummary:
     """Run what is not completed in a sweep folder again, with the sweep's own settings."""
     return _execute(load_sweep(directory), on_progress)
-
-
-def run(
-    notebook: str | Path,
-    overrides: Mapping[str, object],
-    *,
-    out: str | Path | None = None,
-    timeout: float | None = None,
-    kernel: str | None = None,
-    warm: bool = True,
-    force: bool = False,
-    on_start: Callable[[Run], None] | None = None,
-) -> tuple[Run, dict[str, Any], bool]:
-    """Run a notebook once, unless a run with the same key is completed already.
-
-    Parameters
-    ----------
-    notebook
-        A study's name or a notebook's path.
-    overrides
-        Parameters that differ from the notebook's defaults.
-    out
-        The folder that holds the run's folder; ``runs/<notebook>`` by default.
-    timeout
-        Seconds that one cell may take.
-    kernel
-        A kernel's name, where it is not the notebook's own.
-    warm
-        Use the warm pool.
-    force
-        Run it even if it is completed.
-    on_start
-        Called before the run is executed, not if it is completed already.
-
-    Returns
-    -------
-    tuple
-        The run, its status record, and whether it was executed now.
-    """
-    _check_positive(timeout=timeout)
-    path = notebooks.resolve(notebook)
-    defaults = read_parameters(path)
-    parameters = check(defaults, overrides, notebook=path.stem)
-    kernel = kernel or notebooks.kernel_of(notebooks.read_notebook(path))
-    notebooks.check_kernel(kernel)
-    key = run_key(path, parameters, kernel=kernel)
-    changed = {
-        name: value
-        for name, value in parameters.items()
-        if name in overrides and value != defaults[name].default
-    }
-    home = planning.RUNS / path.stem if out is None else Path(out)
-    directory = planning.home_of_single_run(home, key, changed)
-    if force:
-        planning.forget(directory)
-    item = Run(int(directory.name[:4]), path, parameters, key, directory, kernel)
-    if on_start is not None and read_status(directory)["status"] != RunStatus.completed:
-        on_start(item)
-    finished: list[tuple[dict[str, Any], bool]] = []
-    from labkit.batch.executors.local import Execution, run_all
-
-    run_all(
-        [item],
-        Execution(retries=0, timeout=timeout, warm=warm),
-        lambda _run, status, executed: finished.append((dict(status), executed)),
-    )
-    return item, *finished[0]
 
 
 def run_chunk(
@@ -386,9 +320,3 @@ def _check_executor(name: str) -> None:
         from labkit.batch.executors.dask import require_distributed
 
         require_distributed()
-
-
-def _check_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ParameterError(f"{name} must be more than 0, got {value:g}")

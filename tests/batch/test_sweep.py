@@ -13,7 +13,8 @@ import pytest
 from labkit.batch.grid import Grid
 from labkit.batch.results import collect, read_record
 from labkit.batch.runs import read_status
-from labkit.batch.sweep import estimate_seconds, load_sweep, plan, retry, run, sweep
+from labkit.batch.single import run
+from labkit.batch.sweep import estimate_seconds, load_sweep, plan, retry, sweep
 from labkit.errors import LabkitError, ParameterError
 
 write_notebook = runpy.run_path(str(Path(__file__).with_name("tiny.py")))["write_notebook"]
@@ -93,9 +94,9 @@ def test_finished_runs_of_a_sweep_beside_it_are_copied(square, finished):
 
 
 def test_a_single_run_is_used_by_a_sweep_beside_it(square, tmp_path):
-    item, status, executed = run(square, {"seed": 5}, out=tmp_path / "square")
-    assert (executed, status["status"]) == (True, "completed")
-    assert item.directory.name.startswith("0000-seed=5-")
+    done = run(square, {"seed": 5}, out=tmp_path / "square")
+    assert (done.executed, done.status["status"]) == (True, "completed")
+    assert done.run.directory.name.startswith("0000-seed=5-")
     again = sweep(square, Grid.from_options({"seed": [5]}), out=tmp_path / "square-x")
     assert again.executed == 0
 
@@ -103,11 +104,11 @@ def test_a_single_run_is_used_by_a_sweep_beside_it(square, tmp_path):
 def test_a_single_run_is_not_repeated_unless_forced(square, tmp_path):
     first = run(square, {"seed": 6}, out=tmp_path)
     again = run(square, {"seed": 6}, out=tmp_path)
-    assert again[0].directory == first[0].directory
-    assert (again[1], again[2]) == (first[1], False)
+    assert again.run == first.run
+    assert (again.status, again.executed) == (first.status, False)
     forced = run(square, {"seed": 6}, out=tmp_path, force=True)
-    assert forced[2]
-    assert forced[1]["started"] > first[1]["started"]
+    assert forced.executed
+    assert forced.status["started"] > first.status["started"]
     assert len(folders(tmp_path)) == 1
 
 
@@ -284,7 +285,7 @@ def test_after_sigkill_the_same_command_finishes_only_what_is_missing(counted, t
 
 
 @pytest.mark.slow  # six notebooks in kernels of their own
-def test_two_identical_sweeps_at_once_execute_each_run_once(counted, tmp_path):
+def test_two_identical_sweeps_at_once_execute_each_run(counted, tmp_path):
     both = [start(counted, tmp_path), start(counted, tmp_path)]
     outputs = [process.communicate(timeout=150)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs

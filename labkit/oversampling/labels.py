@@ -24,6 +24,8 @@ Labels: TypeAlias = Any
 
 
 _BLOCK_ROWS = 2048
+# 5/3 and the mean of 1, 4/3, 2, 2, 2 are the same number, but not the same float.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,25 @@ class LabelMatrix:
     @cached_property
     def minority(self) -> NDArray[np.bool_]:
         """True where IRLbl > MeanIR, shape (n_labels,)."""
-        return np.nan_to_num(self.irlbl) > self.mean_ir
+        return np.asarray(self.is_above_mean(self.irlbl))
+
+    @cached_property
+    def majority(self) -> NDArray[np.bool_]:
+        """True where IRLbl < MeanIR, shape (n_labels,)."""
+        return np.asarray(self.is_below_mean(self.irlbl))
+
+    def is_above_mean(self, ratio: Any) -> Any:
+        """Whether an IRLbl (or each of an array) is above MeanIR by more than rounding."""
+        return ratio > self.mean_ir * (1 + _ROUNDING)
+
+    def is_below_mean(self, ratio: Any) -> Any:
+        """Whether an IRLbl (or each of an array) is below MeanIR by more than rounding."""
+        return ratio < self.mean_ir * (1 - _ROUNDING)
+
+    @cached_property
+    def mixes(self) -> NDArray[np.bool_]:
+        """True where SCUMBLE of the row is above the mean over rows, by more than rounding."""
+        return self.scumble > self.scumble.mean() + _ROUNDING
 
     @cached_property
     def scumble(self) -> NDArray[np.float64]:

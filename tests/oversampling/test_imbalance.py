@@ -33,7 +33,7 @@ Y_TINY = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0]])
 def label_matrices(with_nan: bool = True) -> st.SearchStrategy[np.ndarray]:
     entries = st.sampled_from([0.0, 1.0, NAN] if with_nan else [0.0, 1.0])
     shapes = st.tuples(st.integers(1, 12), st.integers(1, 6))
-    return shapes.flatmap(lambda shape: arrays(float, shape, elements=entries))
+    return shapes.flatmap(lambda shape: arrays(float, shape, elements=entries, fill=st.nothing()))
 
 
 def naive_measures(Y: np.ndarray) -> dict[str, object]:

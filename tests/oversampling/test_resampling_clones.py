@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -23,20 +24,22 @@ FRACTIONS = st.sampled_from([0.1, 0.25, 0.5, 1.0, 2.3])
 @st.composite
 def label_matrices(draw: st.DrawFn) -> np.ndarray:
     shape = draw(st.tuples(st.integers(2, 14), st.integers(1, 5)))
-    Y = draw(arrays(float, shape, elements=st.sampled_from([0.0, 0.0, 1.0, NAN])))
+    Y = draw(
+        arrays(float, shape, elements=st.sampled_from([0.0, 0.0, 1.0, NAN]), fill=st.nothing())
+    )
     Y[0, 0] = 1.0
     return Y
 
 
-def ratios(counts: list[int]) -> list[float]:
-    return [max(counts) / c if c else NAN for c in counts]
+def ratios(counts: list[int]) -> list[Fraction]:
+    return [Fraction(max(counts), c) if c else Fraction(0) for c in counts]
 
 
 def replay_mlros(Y: np.ndarray, P: float, clones: list[int]) -> None:
     """Follow the published pseudocode and check each recorded clone against it."""
     n, q = Y.shape
     counts = [int((Y[:, label] == 1).sum()) for label in range(q)]
-    start = [max(counts) / c for c in counts if c]
+    start = [ratio for ratio in ratios(counts) if ratio]
     mean = sum(start) / len(start)
     bags = {label: {i for i in range(n) if Y[i, label] == 1} for label in range(q)}
     active = [label for label in range(q) if ratios(counts)[label] > mean]
@@ -49,7 +52,7 @@ def replay_mlros(Y: np.ndarray, P: float, clones: list[int]) -> None:
             row = waiting.pop(0)
             assert row in bags[label]
             for other in range(q):
-                counts[other] += Y[row, other] == 1
+                counts[other] += int(Y[row, other] == 1)
             to_clone -= 1
             if ratios(counts)[label] <= mean:
                 active.remove(label)

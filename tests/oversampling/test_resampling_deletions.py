@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -26,19 +27,17 @@ def labels_and_features(
     n = draw(st.integers(2, max_rows))
     q = draw(st.integers(1, most_labels))
     entries = [0.0, 1.0, NAN] if with_nan else [0.0, 1.0]
-    Y = draw(arrays(float, (n, q), elements=st.sampled_from(entries)))
+    Y = draw(arrays(float, (n, q), elements=st.sampled_from(entries), fill=st.nothing()))
     Y[0, 0] = 1.0
     # Few distinct integers: equal distances and duplicate rows all the time.
-    X = draw(arrays(np.int64, (n, 2), elements=st.integers(0, 4)))
+    X = draw(arrays(np.int64, (n, 2), elements=st.integers(0, 4), fill=st.nothing()))
     return X, Y
 
 
-def irlbl_of(counts: list[int]) -> list[float | None]:
-    return [max(counts) / c if c else None for c in counts]
-
-
-def start_of(Y: np.ndarray) -> tuple[list[float | None], float]:
-    ratios = irlbl_of([int((column == 1).sum()) for column in Y.T])
+def start_of(Y: np.ndarray) -> tuple[list[Fraction | None], Fraction]:
+    """IRLbl and MeanIR as exact fractions."""
+    counts = [int((column == 1).sum()) for column in Y.T]
+    ratios = [Fraction(max(counts), c) if c else None for c in counts]
     known = [r for r in ratios if r is not None]
     return ratios, sum(known) / len(known)
 
@@ -69,7 +68,8 @@ def reachable_by_mlrus(Y: np.ndarray, P: float) -> set[frozenset[int]]:
             turn(deleted, rest, left)
         for row in candidates:
             gone = deleted | {row}
-            counts = [sum(Y[i, j] == 1 for i in range(n) if i not in gone) for j in range(q)]
+            left_rows = [i for i in range(n) if i not in gone]
+            counts = [sum(int(Y[i, j] == 1) for i in left_rows) for j in range(q)]
             leaves = max(counts) >= mean * counts[label]
             turn(gone, rest, left if leaves else active)
 
@@ -105,6 +105,15 @@ def test_mlrus_keeps_every_row_with_a_minority_label(data, P: float, seed: int) 
     protected = np.flatnonzero((Y[:, sampler.minority_labels_] == 1).any(axis=1))
     assert set(protected.tolist()) <= set(rows.tolist())
     assert len(rows) >= len(Y) - int(P * len(Y) + 1e-9)
+
+
+def test_mlrus_stops_a_label_at_the_mean_of_the_start() -> None:
+    # Counts 8, 4, 2: IRLbl 1, 2, 4; MeanIR 7/3. After one turn each the counts are 7 and 3, and the
+    # second label has reached 7/3: only the first goes on.
+    Y = np.repeat(np.eye(3), (8, 4, 2), axis=0)
+    for seed in range(20):
+        stays = MLRUS(P=0.5, random_state=seed).fit_indices(Y)
+        assert Y[stays].sum(axis=0).tolist() == [2, 3, 2]
 
 
 def test_mlrus_deletes_exactly_the_fraction_when_rows_are_plenty() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:MLSMOTE makes no row for:UserWar
 @st.composite
 def labels_and_features(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     n, q = draw(st.integers(2, 14)), draw(st.integers(1, 5))
-    Y = draw(arrays(float, (n, q), elements=st.sampled_from([0.0, 1.0, 1.0, NAN])))
+    Y = draw(
+        arrays(float, (n, q), elements=st.sampled_from([0.0, 1.0, 1.0, NAN]), fill=st.nothing())
+    )
     Y[0, 0] = 1.0
-    X = draw(arrays(np.int64, (n, 3), elements=st.integers(0, 4)))
+    X = draw(arrays(np.int64, (n, 3), elements=st.integers(0, 4), fill=st.nothing()))
     return X, Y
 
 
@@ -55,14 +58,14 @@ def check_by_pseudocode(sampler: MLSMOTE, X: np.ndarray, Y: np.ndarray, X_new, Y
     """Go through the pseudocode; each step must find the next recorded synthetic row."""
     rows_x, rows_y = [x.astype(float) for x in X], list(Y)
     start = counts_of(rows_y)
-    ratios = [max(start) / c for c in start if c]
+    ratios = [Fraction(max(start), c) for c in start if c]
     mean = sum(ratios) / len(ratios)
     growing = sampler.update == "growing"
     position = len(X)
     pending: list[tuple[np.ndarray, np.ndarray]] = []
     for label in range(Y.shape[1]):
         counts = counts_of(rows_y) if growing else start
-        if not counts[label] or max(counts) / counts[label] <= mean:
+        if not counts[label] or Fraction(max(counts), counts[label]) <= mean:
             continue
         bag = [i for i, row in enumerate(rows_y) if row[label] == 1]
         for seed in bag:

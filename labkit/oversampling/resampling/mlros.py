@@ -81,6 +81,6 @@ class MLROS(IndexSampler):
                 clones.append(row)
                 counts[label_lists[row]] += 1
                 top = max(top, counts[label_lists[row]].max())
-                if top <= labels.mean_ir * counts[label]:
+                if not labels.is_above_mean(top / counts[label]):
                     in_round.remove(label)
         return np.concatenate([np.arange(n), np.array(clones, dtype=np.int64)])

@@ -65,7 +65,7 @@ class MLRUS(IndexSampler):
     def _select(self, labels: LabelMatrix, features: Any, rng: np.random.Generator) -> Rows:
         may_go = ~np.any(labels.positive[:, labels.minority], axis=1)
         label_lists = active_labels(labels.positive)
-        in_round = [int(label) for label in np.flatnonzero(labels.irlbl < labels.mean_ir)]
+        in_round = [int(label) for label in np.flatnonzero(labels.majority)]
         bags = {
             label: rng.permutation(rows[may_go[rows]]).tolist()
             for label, rows in enumerate(rows_per_label(labels.positive))
@@ -85,7 +85,7 @@ class MLRUS(IndexSampler):
                 stays[row] = False
                 budget -= 1
                 counts[label_lists[row]] -= 1
-                if counts.max() >= labels.mean_ir * counts[label]:
+                if not (counts[label] and labels.is_below_mean(counts.max() / counts[label])):
                     in_round.remove(label)
         return np.flatnonzero(stays)
 

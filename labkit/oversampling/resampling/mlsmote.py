@@ -222,7 +222,7 @@ class _Synthesis:
         if not self.growing:
             return bool(self.source.minority[label])
         counts = self.positive.sum(axis=0)
-        return bool(counts[label] and counts.max() > self.source.mean_ir * counts[label])
+        return bool(counts[label] and self.source.is_above_mean(counts.max() / counts[label]))
 
     def _chosen_pairs(self, rng: np.random.Generator) -> dict[int, Rows] | None:
         """Positions in each bag that get a synthetic row; None for all."""

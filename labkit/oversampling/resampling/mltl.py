@@ -95,7 +95,7 @@ class MLTL(IndexSampler):
         if self.mutual:
             linked &= nearest[nearest] == rows
         if self.mode == "undersampling":
-            linked &= labels.positive[:, labels.irlbl < labels.mean_ir].any(axis=1)
+            linked &= np.any(labels.positive[:, labels.majority], axis=1)
         return np.flatnonzero(~linked)
 
 

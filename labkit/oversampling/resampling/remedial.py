@@ -75,7 +75,7 @@ class REMEDIAL(MultilabelSampler):
             X and Y with the copies at the end, in the containers they came in.
         """
         labels = self._begin(Y, X)
-        split = np.flatnonzero(labels.scumble > labels.scumble.mean())
+        split = np.flatnonzero(labels.mixes)
         rows = np.concatenate([np.arange(len(labels)), split])
         decoupled = labels.take(rows)
         keeps = np.ones(decoupled.positive.shape, dtype=bool)

@@ -44,9 +44,12 @@ MPLSTYLE = "labkit.viz.labkit"
 
 def use_style() -> None:
     """Make the labkit style the default of all figures drawn from here on."""
-    import matplotlib.style
+    import matplotlib.pyplot as plt
 
-    matplotlib.style.use(MPLSTYLE)
+    # In a notebook, loading the backend makes pyplot interactive; were that left to the first
+    # figure inside a ``style.context``, its end would undo it, and no figure would ever show.
+    plt.switch_backend(plt.get_backend())
+    plt.style.use(MPLSTYLE)
 
 
 def new_axes(
@@ -78,11 +81,12 @@ def new_axes(
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
-    import matplotlib.style
 
-    with matplotlib.style.context(MPLSTYLE):
+    with plt.style.context(MPLSTYLE):
         width, height = plt.rcParams["figure.figsize"]
         _, ax = plt.subplots(figsize=(width_in or width, height_in or height))
+        interactive = plt.isinteractive()
+    plt.interactive(interactive)  # see `use_style`
     return ax
 
 

@@ -31,14 +31,20 @@ def _controls(lab: Any) -> list[Any]:
     return found[:TRIES]
 
 
+def _has_picture(cell: dict[str, Any]) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
 def _problems(cells: list[dict[str, Any]]) -> list[str]:
-    """Say which code cells did not run or ended in an error."""
+    """Say which code cells did not run, ended in an error, or lack the figure they draw."""
     found = []
     for i, cell in enumerate(cells):
         if cell["cell_type"] != "code":
             continue
         if cell["execution_count"] is None:
             found.append(f"cell {i} did not run")
+        if "plots." in cell["source"] and not _has_picture(cell):
+            found.append(f"cell {i} shows no figure")
         for output in cell["outputs"]:
             if output["output_type"] == "error":
                 found.append(f"cell {i}: {output['ename']}: {output['evalue']}")

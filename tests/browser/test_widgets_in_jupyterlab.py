@@ -70,7 +70,7 @@ def test_form_applies_refuses_and_runs_in_batch(lab: Any) -> None:
 
     page.locator(".labkit-parameter-sizes input").fill("4, five")
     page.locator(".labkit-apply").click()
-    refused = page.locator(".labkit-form-message span")
+    refused = page.locator(".labkit-form-message span", has_text="must be")
     refused.wait_for(timeout=30_000)
     assert "sizes must be a list of int, got '4, five'" in refused.inner_text()
     assert refused.evaluate("node => getComputedStyle(node).color") == RED

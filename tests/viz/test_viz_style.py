@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from nbclient import NotebookClient
 
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, PALETTE, axis_label, new_axes, use_style
 
@@ -101,3 +103,22 @@ def test_use_style_changes_the_defaults() -> None:
 )
 def test_axis_labels_keep_names_and_carry_units(quantity: str, unit: str, label: str) -> None:
     assert axis_label(quantity, unit) == label
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "viz.new_axes().plot([1, 2])",
+        "viz.use_style()\nwith plt.style.context('labkit.viz.labkit'):\n    plt.plot([1, 2])",
+    ],
+)
+def test_figures_of_all_cells_show_in_a_notebook(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    setup = "import matplotlib.pyplot as plt\nfrom labkit import viz\n"
+    cells = [setup + first, "viz.new_axes().plot([2, 1])", "plt.figure()\nplt.plot([1])"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    for cell in notebook.cells:
+        assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source

@@ -206,10 +206,10 @@ class LabkitClient(PapermillNotebookClient):  # type: ignore[misc]
             await asyncio.sleep(_TICK_S)
             try:
                 self.nb_man.save_if_due()
-            except OSError as error:
-                log.warning("could not save %s: %s", self.nb_man.output_path, error)
-            if self.usage is not None:
-                self.usage.sample_if_due()
+                if self.usage is not None:
+                    self.usage.sample_if_due()
+            except Exception as error:  # noqa: BLE001 - limits must be watched all the same
+                log.warning("could not save or measure %s: %s", self.nb_man.output_path, error)
             if self._reason_to_stop():
                 await self._stop_kernel()
                 return

@@ -244,7 +244,8 @@ def _prepare(run: Run) -> NotebookNode:
 
     nb = load_notebook_node(str(run.notebook))
     if run.parameters:
-        nb = parameterize_notebook(nb, run.parameters, kernel_name=run.kernel, language="python")
+        language = nb.metadata.get("kernelspec", {}).get("language") or "python"
+        nb = parameterize_notebook(nb, run.parameters, kernel_name=run.kernel, language=language)
     nb = prepare_notebook_metadata(nb, str(run.notebook), str(run.output), report_mode=False)
     return remove_error_markers(nb)
 

@@ -130,7 +130,7 @@ def test_papermills_command_interrupted_saves_what_there_is(
     tmp_path: Path, make_notebook: Callable[..., Path], no_process_left: None
 ) -> None:
     output, ready = tmp_path / "out.ipynb", tmp_path / "ready"
-    notebook = make_notebook(f"print('before'); open({str(ready)!r}, 'w')", SLEEP)
+    notebook = make_notebook("print('before')", f"open({str(ready)!r}, 'w').close()\n{SLEEP}")
     command = [sys.executable, "-m", "papermill", "--engine", "labkit", "--no-progress-bar"]
     runner = subprocess.Popen([*command, str(notebook), str(output)], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from labkit.batch import pool as pools
+from labkit.batch.engine import quick_imports
 from labkit.batch.imports import imports_of
 from labkit.batch.kernels import WarmPool, start_warm_pool
 from labkit.batch.pool import kernel_environment, private_folder
@@ -244,6 +245,32 @@ def test_a_local_module_by_the_name_of_a_loaded_one_makes_the_kernel_cold(
     assert (status["status"], status["warm"]) == ("completed", False)
 
 
+def _add_kernel(folder: Path, name: str, executable: str, metadata: dict[str, Any]) -> None:
+    spec = folder / "kernels" / name
+    spec.mkdir(parents=True)
+    argv = [executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    content = {"argv": argv, "display_name": name, "language": "python", "metadata": metadata}
+    (spec / "kernel.json").write_text(json.dumps(content))
+
+
+def test_papermills_own_engine_starts_a_warm_kernel_by_its_kernelspec(
+    tmp_path: Path,
+    make_notebook: Callable[..., Path],
+    warm_pool: WarmPool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with quick_imports():
+        import papermill
+    metadata = {"kernel_provisioner": {"provisioner_name": "labkit-warm"}}
+    _add_kernel(tmp_path, "warm-python", sys.executable, metadata)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    look = "import psutil\nprint(psutil.Process().parent().cmdline()[-1])"
+    nb = papermill.execute_notebook(
+        str(make_notebook(look)), None, kernel_name="warm-python", progress_bar=False
+    )
+    assert "labkit.batch.preloaded" in nb.cells[-1].outputs[0].text
+
+
 def test_another_interpreter_is_started_cold(
     tmp_path: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,11 +278,7 @@ def test_another_interpreter_is_started_cold(
     link.parent.mkdir()
     link.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     link.chmod(0o755)
-    spec = tmp_path / "kernels" / "foreign"
-    spec.mkdir(parents=True)
-    argv = [str(link), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    content = {"argv": argv, "display_name": "Foreign", "language": "python"}
-    (spec / "kernel.json").write_text(json.dumps(content))
+    _add_kernel(tmp_path, "foreign", str(link), {})
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     run = make_run("b = 2")
     status = execute(Run(0, run.notebook, {}, run.key, run.directory, "foreign"))

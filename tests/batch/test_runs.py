@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.batch import claims
+from labkit.batch import claims, runs
 from labkit.batch.atomic import replace_text
 from labkit.batch.claims import this_process
 from labkit.batch.runs import claim, directory_name, read_status, run_key, write_status
@@ -38,6 +38,7 @@ def test_a_key_is_a_sha256_and_stable(make_notebook: Callable[..., Path]) -> Non
         "print(run_key(Path(sys.argv[1]), {'a': 1}, kernel='python3'))"
     )
     other = subprocess.check_output([sys.executable, "-c", code, str(notebook)], text=True)
+    runs._science_fingerprint.cache_clear()
     assert other.strip() == _key(notebook, a=1)
 
 

@@ -137,10 +137,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 150, *, every: float = 0.1) -> None:
     """Wait for a condition that other processes bring about."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail("waited too long")
-        time.sleep(0.1)
+        time.sleep(every)

@@ -32,7 +32,8 @@ def _controls(lab: Any) -> list[Any]:
 
 
 def _has_picture(cell: dict[str, Any]) -> bool:
-    return any("image/png" in output.get("data", {}) for output in cell["outputs"])
+    shown = [output.get("data", {}) for output in cell["outputs"]]
+    return any("image/png" in data or "<img" in str(data.get("text/html")) for data in shown)
 
 
 def _problems(cells: list[dict[str, Any]]) -> list[str]:

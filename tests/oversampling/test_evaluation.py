@@ -200,3 +200,15 @@ def test_all_positive_is_a_strong_line_on_sider(labkit_data):
     p = Y.mean(axis=0)
     assert summary["macro_f1"] == pytest.approx((2 * p / (1 + p)).mean())
     assert summary["macro_f1"] == pytest.approx(0.679, abs=0.001)
+
+
+def test_a_label_without_positives_drags_a_plain_macro_average_down_on_sider(labkit_data):
+    """The last 143 of permutation 2 lack one label: plain mean .655 over 27, .680 over the 26."""
+    Y = load_molecules("sider").Y
+    test = Y[np.random.default_rng(2).permutation(len(Y))[-143:]]
+    plain = metrics.f1_score(test, np.ones_like(test), average="macro", zero_division=0)
+    summary = trivial_baselines(Y, test)["all_positive"].summary
+    assert plain == pytest.approx(0.655, abs=0.001)
+    assert summary["macro_f1"] == pytest.approx(plain * 27 / 26)
+    assert summary["n_labels_scored"] == 26
+    assert summary["micro_f1"] == pytest.approx(0.703, abs=0.001)

@@ -263,10 +263,15 @@ def stop_warm_pools() -> None:
 
 
 def kernel_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a kernel: the given one or this process's, with a thread count."""
+    """Return the environment for a kernel: the given one or this process's, with thread settings.
+
+    Idle OpenMP threads sleep instead of spinning: on a busy machine a spinning thread keeps the
+    core from the thread that it waits for (small tensors trained over 10 times slower here).
+    """
     environment = dict(os.environ if env is None else env)
     environment.pop(PRELOAD_VARIABLE, None)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // _workers)))
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
 
 

@@ -309,6 +309,8 @@ def test_the_thread_count_is_shared_out_unless_the_user_set_it(
     assert kernel_environment()["OMP_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"]
     cores = len(os.sched_getaffinity(0))
     monkeypatch.setattr(pools, "_workers", 2)
+    assert kernel_environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert kernel_environment({"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
     assert kernel_environment({})["OMP_NUM_THREADS"] == str(max(1, cores // 2))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert kernel_environment({})["OMP_NUM_THREADS"] == "1"

@@ -37,7 +37,7 @@ STATUS_FILE = "status.json"
 LOG_FILE = "log.txt"
 
 _SLUG_CHARACTERS = 60
-_NOT_SCIENCE = ("batch", "ui", "cli.py")
+_NOT_SCIENCE = ("batch", "ui", "_cli", "cli.py")
 
 
 class RunStatus(StrEnum):

@@ -6,7 +6,9 @@ Two answers that need not agree:
   from an all-zero atom matrix to the molecule's own,
   :math:`a_v = \sum_f x_{vf} \int_0^1 \partial z / \partial x_{vf}(\alpha x)\,d\alpha`, with bonds
   and fingerprint kept as they are. The attributions of all atoms sum to
-  :math:`z(x) - z(0)` (completeness), up to the error of the midpoint rule.
+  :math:`z(x) - z(0)` (completeness), up to the error of the midpoint rule. No network was trained
+  on empty atoms: where ``baseline`` is far from neutral (it was for GIN in our tests) the
+  attributions say little, so look at it first.
 - **Attention**, the same for all effects: the weights with which AttentiveFP's last read-out step
   sums the atoms; they sum to 1. Attention is no explanation of a prediction; it shows where the
   read-out looks.

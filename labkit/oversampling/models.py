@@ -15,10 +15,10 @@ depend on what else is in the batch, and integer weights equal clones exactly.
 encoder    torch-geometric class                        bond types   pooling over atoms
 ========== ============================================ ============ =======================
 attentivefp `torch_geometric.nn.AttentiveFP` [2]_       yes          its own attention
-gat        `torch_geometric.nn.GAT`, version 2          yes          mean and sum
-gin        `BasicGNN` with `GINEConv`                   yes          mean and sum
-gcn        `torch_geometric.nn.GCN`                     no           mean and sum
-sage       `torch_geometric.nn.GraphSAGE`               no           mean and sum
+gat        `torch_geometric.nn.GAT`, version 2          yes          mean, sum and maximum
+gin        `BasicGNN` with `GINEConv`                   yes          mean, sum and maximum
+gcn        `torch_geometric.nn.GCN`                     no           mean, sum and maximum
+sage       `torch_geometric.nn.GraphSAGE`               no           mean, sum and maximum
 ========== ============================================ ============ =======================
 
 References
@@ -29,7 +29,7 @@ References
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,43 +41,18 @@ from torch_geometric.nn import (
     GINEConv,
     GraphSAGE,
     global_add_pool,
+    global_max_pool,
     global_mean_pool,
 )
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.models.basic_gnn import BasicGNN
 
 from labkit.errors import ParameterError
+from labkit.oversampling.featurize import GraphBatch
 
 ENCODERS = ("attentivefp", "gcn", "gat", "gin", "sage")
 SUM_POOL_SCALE = 25.0
 """Sum pooling is divided by this, about the number of heavy atoms of a drug."""
-
-
-class MoleculeBatch(Protocol):
-    """What `HybridGNN` reads from a batch of molecular graphs.
-
-    Attributes
-    ----------
-    x : Tensor of shape (n_atoms, node_dim)
-        Atom features.
-    edge_index : Tensor of shape (2, n_directed_bonds)
-        Source and target atom; each bond in both directions.
-    edge_attr : Tensor of shape (n_directed_bonds, edge_dim)
-        Bond features.
-    batch : Tensor of shape (n_atoms,)
-        Molecule of each atom.
-    num_graphs : int
-        Number of molecules.
-    fingerprint : Tensor of shape (num_graphs, n_bits)
-        Bits, or interpolated bits of synthetic rows.
-    """
-
-    x: Tensor
-    edge_index: Tensor
-    edge_attr: Tensor
-    batch: Tensor
-    num_graphs: int
-    fingerprint: Tensor
 
 
 class GINE(BasicGNN):
@@ -150,7 +125,7 @@ class HybridGNN(nn.Module):
         self.encoder = _make_encoder(
             encoder, node_dim, edge_dim, hidden, layers, timesteps, dropout
         )
-        self.pooled = None if encoder == "attentivefp" else nn.Linear(2 * hidden, hidden)
+        self.pooled = nn.Identity() if encoder == "attentivefp" else nn.Linear(3 * hidden, hidden)
         self.fingerprint_branch = (
             nn.Sequential(nn.Linear(fingerprint_dim, hidden), nn.ReLU(), nn.Dropout(dropout))
             if fingerprint_dim
@@ -164,12 +139,12 @@ class HybridGNN(nn.Module):
             nn.Linear(hidden, n_outputs),
         )
 
-    def embed(self, batch: MoleculeBatch) -> Tensor:
+    def embed(self, batch: GraphBatch) -> Tensor:
         """Joint vector of graph and fingerprint, the input of the head.
 
         Parameters
         ----------
-        batch : MoleculeBatch
+        batch : GraphBatch
             As `PackedMolecules.batch` gives it.
 
         Returns
@@ -193,20 +168,23 @@ class HybridGNN(nn.Module):
             return graph
         return torch.cat([graph, self.fingerprint_branch(batch.fingerprint)], dim=1)
 
-    def forward(self, batch: MoleculeBatch) -> Tensor:
+    def forward(self, batch: GraphBatch) -> Tensor:
         """Logits (multilabel) or scaled values (regression) of shape (num_graphs, n_outputs)."""
         return self.head(self.embed(batch))
 
-    def _encode(self, batch: MoleculeBatch) -> Tensor:
+    def _encode(self, batch: GraphBatch) -> Tensor:
         if self.encoder_name == "attentivefp":
             return self.encoder(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
         if self.encoder.supports_edge_attr:
             atoms = self.encoder(batch.x, batch.edge_index, edge_attr=batch.edge_attr)
         else:
             atoms = self.encoder(batch.x, batch.edge_index)
-        mean = global_mean_pool(atoms, batch.batch)
-        total = global_add_pool(atoms, batch.batch) / SUM_POOL_SCALE
-        return torch.relu(self.pooled(torch.cat([mean, total], dim=1)))
+        pools = (
+            global_mean_pool(atoms, batch.batch),
+            global_add_pool(atoms, batch.batch) / SUM_POOL_SCALE,
+            global_max_pool(atoms, batch.batch),
+        )
+        return torch.relu(self.pooled(torch.cat(pools, dim=1)))
 
 
 def _make_encoder(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -371,8 +372,8 @@ class MoleculeEstimator:
         criterion = self._criterion(data)
         optimizer = torch.optim.Adam(self.model_.parameters(), lr=self.lr)
         steps = self.epochs * -(-len(data) // self.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: _warm_cosine(step, steps)
         )
         history: list[dict[str, float]] = []
         best = _BestEpoch(self.patience)
@@ -497,6 +498,14 @@ def _fit_head(
             criterion(head(inputs[chosen]), target[chosen]).backward()
             optimizer.step()
     head.eval()
+
+
+def _warm_cosine(step: int, steps: int) -> float:
+    """Share of the highest learning rate: a linear rise over a tenth, then half a cosine to 0."""
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def fingerprint_name(n_bits: int) -> str:

@@ -59,13 +59,14 @@ class Grid:
         Raises
         ------
         ParameterError
-            If the file cannot be read, is not a mapping, repeats or misspells a key, or is empty.
+            If the file cannot be read, is not a mapping, repeats or misspells a key, is empty, or
+            excludes what it does not hold.
         """
         content = _load_yaml(Path(path))
         if not isinstance(content, dict) or not content:
             raise ParameterError(f"{path} must map parameters to lists of values, and be not empty")
         try:
-            return cls.from_mapping(content)
+            return cls.from_mapping(content)._exclusions_match()
         except ParameterError as error:
             raise ParameterError(f"{path}: {error}") from error
 
@@ -142,12 +143,17 @@ class Grid:
         }
         return {key: value for key, value in content.items() if value}
 
-    def _product(self) -> Iterator[dict[str, Any]]:
+    def _axes(self) -> list[list[dict[str, Any]]]:
+        """Return what varies on its own: one list of settings for each parameter and zip group."""
         axes = [[{name: value} for value in values] for name, values in self.parameters.items()]
         axes += [
             [dict(zip(group, row, strict=True)) for row in zip(*group.values(), strict=True)]
             for group in self.zip
         ]
+        return [axis for axis in axes if axis]
+
+    def _product(self) -> Iterator[dict[str, Any]]:
+        axes = self._axes()
         if not axes and self.include:
             return
         for parts in itertools.product(*axes):
@@ -167,6 +173,18 @@ class Grid:
                 if name not in seen:
                     raise ParameterError(
                         f"'exclude' names {name}, which is not in the grid: {', '.join(seen)}"
+                    )
+        return self
+
+    def _exclusions_match(self) -> Grid:
+        """Refuse an exclusion that excludes nothing: a typo would run what was to be left out."""
+        for pattern in self.exclude:
+            for axis in self._axes():
+                here = {name: wanted for name, wanted in pattern.items() if name in axis[0]}
+                if not any(_matches(row, here) for row in axis):
+                    raise ParameterError(
+                        f"'exclude' entry {dict(pattern)} matches no run of the grid; "
+                        "check its values, or take it out"
                     )
         return self
 

@@ -37,6 +37,11 @@ class ResampledRows:
     before: ImbalanceReport | None = None
     after: ImbalanceReport | None = None
 
+    @property
+    def n_before(self) -> int:
+        """Rows before resampling."""
+        return len(self.rows) if self.before is None else self.before.n_samples
+
     def summary(self) -> dict[str, float]:
         """Counts and imbalance before and after, one number a name."""
         copies = np.unique(self.rows.index, return_counts=True)[1]
@@ -100,7 +105,14 @@ def resample_rows(
     return ResampledRows(rows, made.is_synthetic_, made.report_before_, made.report_after_)
 
 
-def make_model(name: str, config: StudyConfig, *, seed: int, sampler: str = "none") -> Model:
+def make_model(
+    name: str,
+    config: StudyConfig,
+    *,
+    seed: int,
+    sampler: str = "none",
+    growth: float = 1.0,
+) -> Model:
     """An untrained model of the study.
 
     Parameters
@@ -113,6 +125,9 @@ def make_model(name: str, config: StudyConfig, *, seed: int, sampler: str = "non
         Of the model.
     sampler : str
         ``"class_weight"`` gives positives and negatives of a label the same total weight.
+    growth : float
+        Training rows per row before resampling: networks train ``epochs / growth`` epochs, so that
+        every arm takes the same number of gradient steps and a gain is not mere longer training.
 
     Returns
     -------
@@ -133,7 +148,7 @@ def make_model(name: str, config: StudyConfig, *, seed: int, sampler: str = "non
         hidden=config.hidden,
         layers=config.layers,
         dropout=config.dropout,
-        epochs=config.epochs,
+        epochs=max(1, round(config.epochs / growth)),
         lr=config.lr,
         batch_size=config.batch_size,
         loss="pos_weight" if weighted else config.loss,

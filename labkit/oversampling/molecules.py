@@ -119,13 +119,20 @@ class MoleculeTable:
                 "targets": self.n_labels,
                 "dropped rows": len(self.dropped),
                 "duplicate molecules": self.n_duplicates,
+                "of these with contradicting targets": self._n_contradictions(),
                 "records of several fragments": int(sum("." in text for text in self.canonical)),
                 "missing values (%)": round(100 * float(np.isnan(self.Y).mean()), 1),
                 "unusable targets": len(self.label_problems()),
+                "note": self.note,
             },
             name=self.name,
             dtype=object,
         )
+
+    def _n_contradictions(self) -> int:
+        """Molecules in several rows whose known targets differ."""
+        groups = self.targets.groupby(self.group)
+        return int((groups.max() > groups.min()).any(axis=1).sum())
 
     def take(self, indices: Sequence[int] | np.ndarray) -> MoleculeTable:
         """Table of the molecules at `indices` (or where a mask is true), in that order."""

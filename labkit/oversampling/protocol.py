@@ -278,7 +278,8 @@ class _Run:
         if in_embedding and isinstance(plain, MoleculeEstimator):
             model: Model = self._refit_head(plain, sampler, resampled, seed)
         else:
-            model = make_model(name, self.config, seed=seed, sampler=sampler)
+            growth = len(resampled.rows) / resampled.n_before
+            model = make_model(name, self.config, seed=seed, sampler=sampler, growth=growth)
             train(model, self.packed, resampled.rows, report)
         self.done += steps
         self.progress(self.done, self.total, text)

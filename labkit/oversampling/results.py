@@ -114,24 +114,26 @@ class StudyResults:
         dict
             Sizes and imbalance; the mean over seeds of each metric as
             ``<metric>_<model>_<sampler>``, with ``_tuned`` for tuned thresholds where they matter;
-            ``<metric>_<reference>``; and the largest gain of a sampler with its interval.
+            ``<metric>_<reference>``; and at tuned thresholds the gain of each sampler over none,
+            ``gain_<model>_<sampler>``, with its interval ``_low`` and ``_high``.
         """
         numbers = {
             "n_molecules": float(len(self.table)),
             "n_labels": float(self.table.Y.shape[1]),
             "n_seeds": float(len(self.config.seeds)),
         }
+        if "n_labels_scored" in self.scores:
+            numbers["n_labels_scored"] = float(self.scores["n_labels_scored"].mean())
         if "mean_ir_before" in self.resampling:
             numbers["mean_ir"] = float(self.resampling["mean_ir_before"].mean())
         means = self.scores.groupby(["model", "sampler", "thresholds"], sort=False)
         for metric in HEADLINE_METRICS[self.config.task]:
             for arm, value in means[metric].mean().dropna().items():
                 numbers.setdefault(_headline_name(metric, *arm), float(value))
-        if len(self.comparisons):
-            best = self.comparisons.loc[self.comparisons["difference"].idxmax()]
-            numbers["best_gain"] = float(best["difference"])
-            numbers["best_gain_low"] = float(best["low"])
-            numbers["best_gain_high"] = float(best["high"])
+        for gain in self.comparisons.query("thresholds == 'tuned'").itertuples():
+            name = f"gain_{gain.model}_{gain.sampler}"
+            numbers[name] = float(gain.difference)
+            numbers[f"{name}_low"], numbers[f"{name}_high"] = float(gain.low), float(gain.high)
         return numbers
 
     def predictions_frame(self) -> pd.DataFrame:

@@ -157,3 +157,15 @@ def test_configurations_are_unique_ordered_and_complete(axes):
     made = [tuple(c.items()) for c in Grid.from_options(axes).configurations()]
     product = [tuple(zip(axes, row, strict=True)) for row in itertools.product(*axes.values())]
     assert made == list(dict.fromkeys(product))
+
+
+def test_an_exclusion_that_matches_nothing_is_refused(tmp_path):
+    file = tmp_path / "grid.yaml"
+    file.write_text("parameters: {x: [1, 2], y: [a, b]}\nexclude: [{x: 9, y: a}]\n")
+    with pytest.raises(ParameterError, match=r"'exclude' entry .*9.* matches no run of the grid"):
+        Grid.from_yaml(file)
+    file.write_text("zip: [{x: [1, 2], y: [a, b]}]\nexclude: [{x: 1, y: b}]\n")
+    with pytest.raises(ParameterError, match="matches no run"):
+        Grid.from_yaml(file)
+    file.write_text("zip: [{x: [1, 2], y: [a, b]}]\nexclude: [{x: 1, y: a}]\n")
+    assert Grid.from_yaml(file).configurations() == [{"x": 2, "y": "b"}]

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from labkit.errors import ParameterError
 from labkit.oversampling.losses import LOSSES, MULTILABEL_LOSSES
 from labkit.oversampling.models import ENCODERS
@@ -22,6 +24,8 @@ SPACES = ("seed", "embedding")
 CLASS_WEIGHT = "class_weight"
 """Arm that resamples nothing and weights positives against negatives in the model instead."""
 MIN_MOLECULES = 50
+WHOLE = (int, np.integer)
+NUMBER = (*WHOLE, float, np.floating)
 SAMPLER_NAMES = {key: sampler.__name__ for key, sampler in SAMPLERS.items()}
 ARMS = ("none", CLASS_WEIGHT, *SAMPLER_NAMES.values())
 
@@ -201,22 +205,25 @@ class StudyConfig:
             "n_bootstrap": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            if isinstance(value, bool) or not isinstance(value, WHOLE) or value < low:
                 raise ParameterError(f"{name}={value!r}: use a whole number of {low} or more.")
-        if self.n_molecules is not None and self.n_molecules < MIN_MOLECULES:
+        n: Any = self.n_molecules
+        if n is not None and (not isinstance(n, WHOLE) or n < MIN_MOLECULES):
             raise ParameterError(
-                f"n_molecules={self.n_molecules}: use {MIN_MOLECULES} or more, or None for all."
+                f"n_molecules={n!r}: use {MIN_MOLECULES} or more, or None for all."
             )
         for name, low_, high in (
             ("P", 0.0, math.inf), ("lr", 0.0, math.inf), ("label_quantile", 0.0, 1.0),
         ):  # fmt: skip
-            if not low_ < getattr(self, name) < high:
+            value = getattr(self, name)
+            if not isinstance(value, NUMBER) or not low_ < value < high:
                 limits = f"above {low_:g}" + ("" if high == math.inf else f" and below {high:g}")
-                raise ParameterError(f"{name}={getattr(self, name)!r}: use a number {limits}.")
-        if not 0 <= self.dropout < 1:
-            raise ParameterError(f"dropout={self.dropout!r}: use 0 <= dropout < 1.")
+                raise ParameterError(f"{name}={value!r}: use a number {limits}.")
+        dropout: Any = self.dropout
+        if not isinstance(dropout, NUMBER) or not 0 <= dropout < 1:
+            raise ParameterError(f"dropout={dropout!r}: use 0 <= dropout < 1.")
         seeds: tuple[Any, ...] = self.seeds
-        whole = [s for s in seeds if isinstance(s, int) and not isinstance(s, bool) and s >= 0]
+        whole = [s for s in seeds if isinstance(s, WHOLE) and not isinstance(s, bool) and s >= 0]
         if not self.seeds or len(set(whole)) < len(self.seeds):
             raise ParameterError(
                 f"seeds={list(self.seeds)}: name at least one, each a different whole number >= 0."

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from labkit.errors import ParameterError
 from labkit.oversampling.featurize import GraphBatch, PackedMolecules, featurize
 from labkit.oversampling.losses import MULTILABEL_LOSSES, MaskedLoss, positive_weights
 from labkit.oversampling.models import HybridGNN
+from labkit.oversampling.optimization import BestEpoch, fit_head, pick_device, warm_cosine
 from labkit.oversampling.rows import TrainingRows, training_rows
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class MoleculeEstimator:
             )
         if self.patience is not None and valid is None:
             raise ParameterError(f"patience={self.patience} needs validation rows; give valid.")
-        self.device_ = _device(self.device)
+        self.device_ = pick_device(self.device)
         self._fit_scaling(data)
         with self._seeded():
             self.model_ = self._make_model(packed, data.Y.shape[1]).to(self.device_)
@@ -301,9 +301,7 @@ class MoleculeEstimator:
         target = self._scaled(Y).to(self.device_)
         criterion = self._criterion(TrainingRows(np.arange(len(Y)), Y))
         with self._seeded():
-            _fit_head(
-                other.model_.head, inputs, target, criterion, epochs, self.lr, self.batch_size
-            )
+            fit_head(other.model_.head, inputs, target, criterion, epochs, self.lr, self.batch_size)
         return other
 
     def _check(self) -> None:
@@ -373,10 +371,10 @@ class MoleculeEstimator:
         optimizer = torch.optim.Adam(self.model_.parameters(), lr=self.lr)
         steps = self.epochs * -(-len(data) // self.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _warm_cosine(step, steps)
+            optimizer, lambda step: warm_cosine(step, steps)
         )
         history: list[dict[str, float]] = []
-        best = _BestEpoch(self.patience)
+        best = BestEpoch(self.patience)
         for epoch in range(1, self.epochs + 1):
             record = {"train_loss": self._epoch(packed, data, criterion, optimizer, schedule)}
             if valid is not None:
@@ -457,69 +455,6 @@ class MoleculeEstimator:
         return self.model_
 
 
-class _BestEpoch:
-    """Keeps the weights of the epoch with the lowest validation loss, if patience is given."""
-
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-        self.loss = np.inf
-        self.waited = 0
-        self.state: dict[str, Tensor] | None = None
-
-    @property
-    def exhausted(self) -> bool:
-        return self.patience is not None and self.waited >= self.patience
-
-    def offer(self, loss: float, model: nn.Module) -> None:
-        self.waited += 1
-        if self.patience is not None and loss < self.loss:
-            self.loss, self.waited = loss, 0
-            self.state = copy.deepcopy(model.state_dict())
-
-    def restore(self, model: nn.Module) -> None:
-        if self.state is not None:
-            model.load_state_dict(self.state)
-
-
-def _fit_head(
-    head: nn.Module,
-    inputs: Tensor,
-    target: Tensor,
-    criterion: MaskedLoss,
-    epochs: int,
-    lr: float,
-    batch_size: int,
-) -> None:
-    head.train()
-    optimizer = torch.optim.Adam(head.parameters(), lr=lr)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(inputs)).split(batch_size):
-            optimizer.zero_grad()
-            criterion(head(inputs[chosen]), target[chosen]).backward()
-            optimizer.step()
-    head.eval()
-
-
-def _warm_cosine(step: int, steps: int) -> float:
-    """Share of the highest learning rate: a linear rise over a tenth, then half a cosine to 0."""
-    rise = max(1, steps // 10)
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
 def fingerprint_name(n_bits: int) -> str:
     """Specification that gives a fingerprint of this length: none, MACCS keys or ECFP4."""
     return {0: "none", 167: "maccs"}.get(n_bits, f"ecfp4:{n_bits}")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise ParameterError(f"device={name!r} is not known; use auto, cpu or cuda.") from exc
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"device={name!r} but no GPU is to be had; use auto or cpu.")
-    return device

@@ -63,9 +63,9 @@ def test_installed_versions_are_the_tested_ones(repository, installed):
 def test_everything_installed_runs_on_the_oldest_python_that_labkit_names(pyproject):
     oldest = pyproject["project"]["requires-python"].removeprefix(">=") + ".0"
     demanding = {
-        distribution.metadata["Name"]: distribution.metadata["Requires-Python"]
+        distribution.metadata["Name"]: distribution.metadata.get("Requires-Python")
         for distribution in metadata.distributions()
-        if not SpecifierSet(distribution.metadata["Requires-Python"] or "").contains(oldest)
+        if not SpecifierSet(distribution.metadata.get("Requires-Python") or "").contains(oldest)
     }
     assert not demanding
 

@@ -24,6 +24,7 @@ SPACES = ("seed", "embedding")
 CLASS_WEIGHT = "class_weight"
 """Arm that resamples nothing and weights positives against negatives in the model instead."""
 MIN_MOLECULES = 50
+MAX_SEED = 2**32 - 1
 WHOLE = (int, np.integer)
 NUMBER = (*WHOLE, float, np.floating)
 SAMPLER_NAMES = {key: sampler.__name__ for key, sampler in SAMPLERS.items()}
@@ -224,9 +225,10 @@ class StudyConfig:
             raise ParameterError(f"dropout={dropout!r}: use 0 <= dropout < 1.")
         seeds: tuple[Any, ...] = self.seeds
         whole = [s for s in seeds if isinstance(s, WHOLE) and not isinstance(s, bool) and s >= 0]
-        if not self.seeds or len(set(whole)) < len(self.seeds):
+        if not self.seeds or len(set(whole)) < len(self.seeds) or max(whole) > MAX_SEED:
             raise ParameterError(
-                f"seeds={list(self.seeds)}: name at least one, each a different whole number >= 0."
+                f"seeds={list(self.seeds)}: name at least one, each a different whole number from "
+                f"0 to {MAX_SEED}."
             )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from scipy.sparse import issparse
 
 from labkit.errors import ParameterError
 
@@ -12,7 +15,8 @@ def check_pair(Y: np.ndarray, P: np.ndarray, *, labels: bool) -> tuple[np.ndarra
 
     Parameters
     ----------
-    Y, P : array-like of shape (n, q)
+    Y : array-like or sparse matrix of shape (n, q)
+    P : array-like of shape (n, q)
     labels : bool
         Require Y to be 0, 1 or nan.
 
@@ -21,7 +25,10 @@ def check_pair(Y: np.ndarray, P: np.ndarray, *, labels: bool) -> tuple[np.ndarra
     ParameterError
         Shapes differ, there is no row, P is not finite, or Y has other values.
     """
-    Y, P = np.asarray(Y, dtype=float), np.asarray(P, dtype=float)
+    dense: Any = Y
+    if issparse(dense):
+        dense = dense.toarray()
+    Y, P = np.asarray(dense, dtype=float), np.asarray(P, dtype=float)
     if Y.ndim != 2 or Y.shape != P.shape or not Y.size:
         raise ParameterError(
             f"Y has shape {Y.shape} and P {P.shape}; give two arrays of the same shape "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn import metrics
 
 from labkit.errors import ParameterError
@@ -212,3 +214,10 @@ def test_a_label_without_positives_drags_a_plain_macro_average_down_on_sider(lab
     assert summary["macro_f1"] == pytest.approx(plain * 27 / 26)
     assert summary["n_labels_scored"] == 26
     assert summary["micro_f1"] == pytest.approx(0.703, abs=0.001)
+
+
+def test_sparse_labels_score_as_dense_ones():
+    rng = np.random.default_rng(3)
+    Y, P = (rng.random((40, 3)) < 0.4).astype(float), rng.random((40, 3))
+    dense = multilabel_scores(Y, P).summary
+    pd.testing.assert_series_equal(multilabel_scores(csr_array(Y), P).summary, dense)

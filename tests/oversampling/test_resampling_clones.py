@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from labkit.errors import ParameterError
 from labkit.oversampling.imbalance import mean_ir
 from labkit.oversampling.resampling import LPROS, MLROS, BalancedClones, clone_weights
+from labkit.oversampling.resampling.labelsets import shares
 
 NAN = float("nan")
 SEEDS = st.integers(0, 2**31 - 1)
@@ -132,6 +133,27 @@ def test_lpros_shares_clones_equally_among_rare_labelsets(
     assert all(clones[s] <= room[s] for s in rare)
     expected = one_row_at_a_time(sizes, mean, budget)
     assert sorted(clones[s] for s in rare) == expected
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 40), SEEDS)
+def test_shares_equal_handing_out_single_rows_to_whoever_has_fewest(
+    room: list[int], budget: int, seed: int
+) -> None:
+    given_rows = shares(np.array(room), budget, np.random.default_rng(seed))
+    expected = [0] * len(room)
+    for _ in range(budget):
+        able = [i for i in range(len(room)) if expected[i] < room[i]]
+        if able:
+            expected[min(able, key=lambda i: expected[i])] += 1
+    assert sorted(given_rows.tolist()) == sorted(expected)
+    assert (given_rows <= room).all()
+
+
+def test_odd_rows_go_to_labelsets_at_random() -> None:
+    room = np.array([4, 4, 4])
+    seen = {tuple(shares(room, 4, np.random.default_rng(seed)).tolist()) for seed in range(40)}
+    assert seen == {(2, 1, 1), (1, 2, 1), (1, 1, 2)}
 
 
 @settings(deadline=None, max_examples=80)

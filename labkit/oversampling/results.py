@@ -27,8 +27,12 @@ NO_SAMPLER = "-"
 """In the sampler column of references, which are not trained."""
 THRESHOLD_METRICS = ("macro_f1", "macro_precision", "macro_recall")
 HEADLINE_METRICS = {
-    "multilabel": ("macro_f1", "macro_auc", "macro_ap"),
+    "multilabel": ("macro_f1", "macro_auc"),
     "regression": ("r2", "rmse", "spearman"),
+}
+SHOWN_METRICS = {
+    "multilabel": ("macro_precision", "macro_recall", "macro_f1", "macro_auc", "macro_ap"),
+    "regression": HEADLINE_METRICS["regression"],
 }
 
 
@@ -190,7 +194,7 @@ class StudyResults:
         return written
 
     def _repr_html_(self) -> str:
-        metrics = list(HEADLINE_METRICS[self.config.task])
+        metrics = list(SHOWN_METRICS[self.config.task])
         keys = ["model", "sampler", "thresholds"]
         table = self.scores.groupby(keys, sort=False)[metrics].mean()
         title = f"{self.table.name}, {len(self.config.seeds)} split(s), means over test molecules"

@@ -205,7 +205,11 @@ def _row(directory: Path, status: Mapping[str, Any]) -> tuple[dict[str, Any], ..
         for name, value in (status.get("parameters") or {}).items()
     }
     notebook = directory / "notebook.ipynb"
-    recorded = read_record(notebook) if notebook.is_file() else {}
+    recorded: dict[str, Any] = {}
+    try:
+        recorded = read_record(notebook) if notebook.is_file() else {}
+    except LabkitError as error:
+        how["error"] = how["error"] or f"results cannot be read: {error}"
     values = {
         f"{name}_recorded" if name in reserved or name in parameters else name: value
         for name, value in recorded.items()

@@ -20,9 +20,11 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Run folders by notebook name; each notebook is run once, in a folder of its own."""
     out = tmp_path_factory.mktemp("quick")
     folders = {}
-    for notebook in NOTEBOOKS:
-        item, _status, _executed = run(notebook, {"preset": "quick"}, out=out / notebook.stem)
-        folders[notebook.stem] = item.directory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MPLBACKEND", raising=False)  # figures go into the notebook, as for a user
+        for notebook in NOTEBOOKS:
+            item, _status, _executed = run(notebook, {"preset": "quick"}, out=out / notebook.stem)
+            folders[notebook.stem] = item.directory
     return folders
 
 
@@ -43,6 +45,15 @@ def test_executed_notebook_writes_nothing_to_stderr(executed, name):
         if output.get("name") == "stderr"
     ]
     assert written == []
+
+
+@pytest.mark.parametrize("name", [notebook.stem for notebook in NOTEBOOKS])
+def test_every_cell_that_plots_shows_a_picture(executed, name):
+    nb = nbformat.read(executed[name] / "notebook.ipynb", as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "code" and ".plots." in cell.source:
+            kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+            assert {"image/png", "text/html"} & kinds, cell.source
 
 
 @pytest.mark.parametrize("name", [notebook.stem for notebook in NOTEBOOKS])

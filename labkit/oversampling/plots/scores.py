@@ -167,6 +167,7 @@ def difference_intervals(comparisons: pd.DataFrame, ax: Axes | None = None) -> A
     ax.axvline(0, color=OKABE_ITO["black"], linewidth=1)
     names = [f"{r.model}: {_arm_name(r.sampler, r.thresholds)}" for r in rows.itertuples()]
     ax.set_yticks(range(len(rows)), names)
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel("gain in macro F1 over no resampling (95 % interval)")
     return ax
 

@@ -11,9 +11,5 @@ class ParameterError(LabkitError, ValueError):
     """A parameter has an unknown name, a wrong type or a value that is not allowed."""
 
 
-class RunFailed(LabkitError):
-    """A notebook did not complete."""
-
-
 class MissingDataError(LabkitError, FileNotFoundError):
     """A data set is neither on this machine nor to be had from its source."""

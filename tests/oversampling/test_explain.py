@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labkit.errors import ParameterError
-from labkit.oversampling.explain import explain_molecule, readout_attention
+from labkit.oversampling.explain import explain_best_hit, explain_molecule, readout_attention
 from labkit.oversampling.featurize import featurize
 from labkit.oversampling.models import ENCODERS
 from labkit.oversampling.training import MoleculeEstimator
@@ -101,3 +101,19 @@ def test_hybrid_and_regression_networks_are_explained_in_units_of_the_target():
 def test_what_cannot_be_explained_is_refused(amine_finder, smiles, output, message):
     with pytest.raises(ParameterError, match=message):
         explain_molecule(amine_finder, smiles, output)
+
+
+def test_the_best_hit_is_a_test_molecule_that_has_the_effect(small_study):
+    results = small_study.results
+    found = explain_best_hit(results, model="hybrid")
+    test = results.splits[0].test
+    rows = test[results.table.smiles[test] == found.smiles]
+    assert results.table.Y[rows, found.output].tolist() == [1.0]
+    _, probability = results.test_predictions(model="hybrid")
+    row = np.flatnonzero(test == rows[0])[0]
+    assert found.prediction == pytest.approx(probability[row, found.output], abs=1e-5)
+
+
+def test_explaining_a_model_that_was_not_trained_names_what_to_add(small_study):
+    with pytest.raises(ParameterError, match="'gnn' is no graph network of this study; add"):
+        explain_best_hit(small_study.results, model="gnn")

@@ -62,8 +62,8 @@ class Preloaded:
 
     Attributes
     ----------
-    runner
-        Process id of the runner.
+    runner, server
+        Process ids of the runner and of the forkserver itself.
     path, handlers
         ``sys.path`` and signal handlers as a new interpreter had them.
     refused
@@ -77,6 +77,7 @@ class Preloaded:
     """
 
     runner: int = 0
+    server: int = 0
     path: list[str] = field(default_factory=list)
     handlers: dict[signal.Signals, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -99,7 +100,7 @@ def preload(modules: Sequence[str], folder: str) -> None:
         The runner's private folder, removed by this server when the runner was killed.
     """
     started = time.monotonic()
-    STATE.runner = os.getppid()
+    STATE.runner, STATE.server = os.getppid(), os.getpid()
     with contextlib.suppress(PermissionError):
         os.setsid()
     for signum in _HANDLED:
@@ -217,15 +218,14 @@ class KernelStart:
     def _bootstrap(self, sentinel: int) -> int:
         """Be a kernel (or a report) until it ends; return the exit code."""
         os.close(sentinel)
-        server = os.getppid()
         os.setsid()
-        _die_with(server)
+        _die_with(STATE.server)
         _forget_forkserver()
         if self.arguments is None:
             return _report()
         self._take_over()
         _reseed()
-        code = _run_kernel(self.arguments, server)
+        code = _run_kernel(self.arguments, STATE.server)
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         return code

@@ -2,9 +2,14 @@
 
 All train on the same molecules of the same random splits, one thread each, one after another in
 one run: the split of seed s is ``numpy.random.default_rng(s).permutation(n)``, the first 80 % for
-training, the last 10 % for testing. Nothing is tuned and nothing is stopped early. CPU seconds
-count everything from SMILES to test predictions except imports. The claim: AUC not below chemprop's
-at half its CPU time or less; and the forest, which is better than both, near .690.
+training, the last 10 % for testing. Nothing is stopped early. chemprop runs with its defaults,
+untuned; labkit's default learning rate and dropout were chosen while looking at test scores of
+seeds 0 to 2, so those three favor labkit and the fair comparison is on other seeds (the default
+here is 3 to 5). CPU seconds count everything from SMILES to test predictions except imports.
+
+The claim: AUC not below chemprop's at half its CPU time or less. The forest is better than both.
+Test sets hold 143 drugs: means of three seeds move by several hundredths with the seeds (forest:
+.690 on seeds 0 to 2, .671 on seeds 3 to 5).
 
     python benchmarks/chemprop_sider.py --chemprop-python /path/to/venv/bin/python
 
@@ -77,7 +82,7 @@ def main() -> None:
     """Run all models on all splits and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chemprop-python", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = load_molecules("sider")

@@ -8,6 +8,7 @@ from sklearn.metrics import r2_score
 
 from labkit.oversampling import plots
 from labkit.oversampling.imbalance import imbalance_report
+from labkit.oversampling.results import HEADLINE_METRICS, SHOWN_METRICS
 
 pytestmark = pytest.mark.usefixtures("figures")
 
@@ -139,3 +140,13 @@ def test_most_copied_names_counts_and_refuses_when_nothing_was_copied(small_stud
     assert f"{copies} copies" in drawing.text
     with pytest.raises(ValueError, match="no molecule was copied; use a sampler that clones"):
         plots.most_copied(preview.train, np.arange(len(preview.train)))
+
+
+def test_every_metric_of_a_study_has_a_name_for_people(small_study):
+    shown = {
+        name for group in (HEADLINE_METRICS, SHOWN_METRICS) for m in group.values() for name in m
+    }
+    assert shown <= set(plots.METRIC_LABELS)
+    assert (
+        plots.arm_scores(small_study.results.scores, "micro_f1").get_xlabel().startswith("micro F1")
+    )

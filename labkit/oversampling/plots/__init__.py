@@ -12,6 +12,7 @@ from labkit.oversampling.plots.imbalance import (
 from labkit.oversampling.plots.leakage import leakage_scores, seen_and_unseen, split_flow
 from labkit.oversampling.plots.molecules import chemical_space, most_copied
 from labkit.oversampling.plots.scores import (
+    METRIC_LABELS,
     arm_scores,
     difference_intervals,
     parity,
@@ -19,6 +20,7 @@ from labkit.oversampling.plots.scores import (
 )
 
 __all__ = [
+    "METRIC_LABELS",
     "arm_scores",
     "chemical_space",
     "colors",

@@ -18,10 +18,10 @@ METRIC_LABELS = {
     "macro_recall": "macro recall",
     "macro_auc": "macro ROC AUC",
     "macro_ap": "macro average precision",
-    "macro_r2": "macro R²",
-    "macro_rmse": "macro RMSE (units of the target)",
-    "macro_mae": "macro MAE (units of the target)",
-    "macro_spearman": "macro Spearman correlation",
+    "r2": "mean R²",
+    "rmse": "mean RMSE (units of the targets)",
+    "mae": "mean MAE (units of the targets)",
+    "spearman": "mean Spearman correlation",
 }
 
 

@@ -164,7 +164,9 @@ def leakage_explorer(leakage: LeakageResults) -> widgets.VBox:
     """
     samplers = [s for s in leakage.scores["sampler"].unique() if s != "none"]
     order = widgets.ToggleButtons(
-        options=["split first (honest)", "oversample first (LEAKY)"], description="order"
+        options=["split first (honest)", "oversample first (LEAKY)"],
+        description="order",
+        style={"button_width": "190px"},
     )
     sampler = widgets.Dropdown(options=samplers, description="sampler")
 
@@ -218,7 +220,7 @@ def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -
     smiles = results.table.smiles[results.splits[0].test]
     names = list(results.table.label_names)
     effect = widgets.Dropdown(options=names, description="effect", style=_WIDE)
-    molecule = widgets.Dropdown(description="molecule", style=_WIDE)
+    molecule = widgets.Dropdown(description="molecule", style=_WIDE, layout={"width": "420px"})
     picture = widgets.HTML()
 
     def choices() -> list[tuple[str, int]]:
@@ -242,6 +244,8 @@ def atom_explorer(results: StudyResults, *, model: str, n_molecules: int = 12) -
             explained.attribution.tolist(),
             label=f"for {effect.value}",
             unit="log-odds",
+            width_px=560,
+            height_px=300,
         ).to_html()
 
     def refill(_change: object = None) -> None:
@@ -260,7 +264,7 @@ def _live(controls: list[widgets.Widget], draw: Callable[[], bytes]) -> widgets.
     picture = widgets.Image(value=draw(), format="png")
     picture.layout.max_width = "100%"
     for control in controls:
-        control.style = _WIDE
+        control.style.description_width = _WIDE["description_width"]
         control.observe(lambda _change: setattr(picture, "value", draw()), names="value")
     return widgets.VBox([widgets.HBox(controls), picture])
 

@@ -263,7 +263,7 @@ def data() -> None:
 
 @data.command("list")
 def data_list() -> None:
-    """List the data sets and where each one is."""
+    """List the data sets, where each one is, and its license."""
     from labkit._cli.data import table
     from labkit.datasets import status as dataset_status
 

@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--notebooks", type=int, default=32, help="on labkit's side")
-    parser.add_argument("--papermill-notebooks", type=int, default=4, help="on papermill's side")
+    parser.add_argument("--papermill-notebooks", type=int, default=32, help="on papermill's side")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()

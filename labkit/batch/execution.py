@@ -157,6 +157,7 @@ class LabkitClient(PapermillNotebookClient):  # type: ignore[misc]
             provisioner: Any = self.km.provisioner
             self.usage = Usage(provisioner.pid)
             self.was_warm = getattr(provisioner, "warm", False)
+            await self.km.wait_for_sockets(self.settings.start_timeout_s)
             await self.async_start_new_kernel_client()
         except Exception as error:  # noqa: BLE001 - whatever a kernel start may raise
             if self._stop_reason is not None:

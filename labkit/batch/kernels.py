@@ -8,16 +8,20 @@ cannot be done faithfully it starts the kernel cold, like its base class.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -37,6 +41,10 @@ __all__ = ["PrivateKernelManager", "WarmPool", "WarmProvisioner", "imports_of", 
 log = logging.getLogger(__name__)
 
 _HARMLESS_FLAGS = {"-Xfrozen_modules=off"}
+_POLL_S = 0.005
+_CHANNELS = 5
+_IOPUB_S = 0.2
+_REPLY_S = 1.0
 
 
 class WarmProvisioner(LocalProvisioner):
@@ -92,6 +100,50 @@ class WarmProvisioner(LocalProvisioner):
         self.warm = True
 
 
+class PromptKernelClient(AsyncKernelClient):
+    """Talks to one kernel, and knows that it is ready as soon as it is.
+
+    Jupyter's own client listens for a further 0.2 s after the kernel has answered, to drop stray
+    messages. Those are recognized by the request that they answer, so nothing need be dropped.
+    """
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Return when the kernel answers requests and its output channel is connected.
+
+        Raises
+        ------
+        RuntimeError
+            When the kernel died, or `timeout` (seconds) passed.
+        """
+        until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            request = self.kernel_info()
+            try:
+                reply = await self.shell_channel.get_msg(timeout=_REPLY_S)
+            except Empty:
+                reply = None
+            if reply is not None and await self._hears(request):
+                self._handle_kernel_info_reply(reply)
+                return
+            if not await self.parent.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > until:
+                raise RuntimeError(f"Kernel didn't respond in {timeout:g} seconds")
+
+    async def _hears(self, request: str) -> bool:
+        """Tell whether the kernel's messages arrive; those about `request` tell at once."""
+        heard = False
+        while True:
+            try:
+                message = await self.iopub_channel.get_msg(timeout=_IOPUB_S)
+            except Empty:
+                return heard
+            heard = True
+            state = message["content"].get("execution_state")
+            if message["parent_header"].get("msg_id") == request and state == "idle":
+                return True
+
+
 class PrivateKernelManager(AsyncKernelManager):
     """Manages one kernel whose sockets lie in a folder that only this user can open.
 
@@ -107,9 +159,25 @@ class PrivateKernelManager(AsyncKernelManager):
     """
 
     def __init__(self, *, imports: Sequence[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(client_factory=PromptKernelClient, **kwargs)
         self._imports = imports
         self._folder: Path | None = None
+
+    async def wait_for_sockets(self, timeout: float) -> None:
+        """Return when the kernel has bound its private sockets, has ended, or time is up.
+
+        A client that connects earlier tries again only after ZeroMQ's 0.1 s.
+        """
+        until = time.monotonic() + timeout
+        while self._folder is not None and time.monotonic() < until and await self.is_alive():
+            if sum(path.is_socket() for path in self._folder.iterdir()) >= _CHANNELS:
+                return
+            await asyncio.sleep(_POLL_S)
+
+    async def _async_finish_shutdown(
+        self, waittime: float | None = None, pollinterval: float = _POLL_S, restart: bool = False
+    ) -> None:
+        await super()._async_finish_shutdown(waittime, pollinterval, restart)
 
     async def _async_pre_start_kernel(self, **kw: Any) -> tuple[list[str], dict[str, Any]]:
         spec = self.kernel_spec

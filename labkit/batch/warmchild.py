@@ -54,6 +54,7 @@ BASE_MODULES = (
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _FORK_SAFE_THREADS = {"jemalloc_bg_thd"}
 _PR_SET_PDEATHSIG = 1
+_CONTROL_THREAD_S = 2.0
 
 
 @dataclass
@@ -335,6 +336,18 @@ def _run_kernel(arguments: list[str], server: int) -> int:
         app.initialize(arguments)
         _forget_matplotlib_backend()
         app.start()
+        _let_control_thread_end(app)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _let_control_thread_end(app: Any) -> None:
+    """Wait until a shutdown request has been answered in full.
+
+    ipykernel stops its main loop while its control thread still flushes streams through the IOPub
+    thread. When the main thread closes that one first, the flush waits for it in vain, and the
+    kernel lives on until Jupyter terminates it 2.5 s later.
+    """
+    if app.control_thread is not None and app.kernel._shutdown_message is not None:
+        app.control_thread.join(_CONTROL_THREAD_S)

@@ -1,7 +1,8 @@
 """Numbers to colors, with the legend that says what a color means.
 
 Signed quantities run from blue over light gray to vermillion, quantities of one sign from light
-gray to blue: both ramps stay ordered for color-blind readers and in a gray print.
+gray to blue, or from light gray over orange to dark red where large values are what to look for.
+All ramps stay ordered for color-blind readers; the two of one sign also in a gray print.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from labkit.viz.style import axis_label
 _RAMPS = {
     "diverging": ("#0072B2", "#8fbdd9", "#eeeeee", "#eca779", "#D55E00"),
     "sequential": ("#eeeeee", "#a6cbe0", "#4d9ac8", "#0072B2"),
+    "heat": ("#eeeeee", "#f5cf8e", "#E69F00", "#D55E00", "#7f2f00"),
 }
 MISSING = "#c9b8d4"
 """Color of a missing value (nan): on neither ramp."""
@@ -29,7 +31,7 @@ class ColorScale:
     ----------
     low, high : float
         Values at the two ends; values outside take the color of the nearer end.
-    kind : {"diverging", "sequential"}
+    kind : {"diverging", "sequential", "heat"}
         Ramp. A diverging scale from ``for_values`` has zero in its middle.
     label, unit : str
         What the colors show, for the legend.
@@ -63,6 +65,7 @@ class ColorScale:
         label: str = "",
         unit: str = "",
         signed: bool | None = None,
+        ramp: str = "sequential",
     ) -> ColorScale:
         """Scale that holds all `values`: symmetric about zero when they are signed.
 
@@ -75,6 +78,8 @@ class ColorScale:
         signed : bool, optional
             Whether zero is neutral and the sign matters; when not given, whether `values` have
             both signs.
+        ramp : {"sequential", "heat"}
+            Ramp of values that are not signed.
         """
         known = [float(value) for value in values if math.isfinite(value)]
         low, high = min(known, default=0.0), max(known, default=1.0)
@@ -85,7 +90,7 @@ class ColorScale:
             low, high = min(low, 0.0), max(high, 0.0)
         if low == high:
             high = low + 1.0
-        return cls(low, high, "sequential", label, unit)
+        return cls(low, high, ramp, label, unit)
 
     def color(self, value: float) -> str:
         """Hex color of one value; nan has a color of its own (`MISSING`)."""

@@ -1,6 +1,7 @@
-"""Flat drawings of molecules as SVG, with atoms colored by a value.
+"""Flat drawings of molecules, with atoms colored by a value.
 
-Drawn by RDKit; the SVG shows in notebooks, in exported HTML and where scripts are not allowed.
+Drawn by RDKit twice: the SVG shows in notebooks, in exported HTML and where scripts are not
+allowed; the PNG is for exports that know no HTML, such as PDF.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,14 @@ class Drawing:
         What it shows, for a terminal and for screen readers.
     legend : str
         HTML fragment shown under it.
+    png : bytes
+        The same picture for exports without HTML; empty for none.
     """
 
     svg: str
     text: str
     legend: str = ""
+    png: bytes = b""
 
     def data_uri(self) -> str:
         """Return the picture as the ``src`` of an HTML image."""
@@ -50,8 +54,15 @@ class Drawing:
         alt = html.escape(self.text, quote=True)
         return f'<img src="{self.data_uri()}" alt="{alt}" style="max-width:100%">{self.legend}'
 
+    def bundle(self, page: str) -> dict[str, str]:
+        """What a notebook keeps of a display: `page` as HTML, the PNG and the text."""
+        shown = {"text/plain": self.text, "text/html": page}
+        if self.png:
+            shown["image/png"] = base64.b64encode(self.png).decode()
+        return shown
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text, "text/html": self.to_html()}
+        return self.bundle(self.to_html())
 
 
 def read_molecule(molecule: Molecule, name: str = "molecule") -> Chem.Mol:
@@ -101,6 +112,7 @@ def draw_molecule(
     signed: bool = True,
     scale: ColorScale | None = None,
     legend: str = "",
+    notes: Mapping[int, str] | None = None,
     width_px: int = 320,
     height_px: int = 240,
 ) -> Drawing:
@@ -121,6 +133,8 @@ def draw_molecule(
         Common scale for several drawings; made from `values` when not given.
     legend : str
         Line of text under the drawing.
+    notes : mapping of int to str, optional
+        Short text beside an atom, by the atom's index.
     width_px, height_px : int
         Size in pixels.
 
@@ -143,9 +157,14 @@ def draw_molecule(
     numbers = None if values is None else check_values(mol, values)
     if numbers is not None and scale is None:
         scale = ColorScale.for_values(numbers, label=label, unit=unit, signed=signed)
-    svg = _svg(mol, numbers, scale, legend, width_px, height_px)
+    colors = None
+    if numbers is not None and scale is not None:
+        colors = {i: scale.rgb(value) for i, value in enumerate(numbers)}
+    flat = _flat(mol, notes or {})
+    svg = _draw(rdMolDraw2D.MolDraw2DSVG(width_px, height_px), flat, colors, legend)
+    png = _draw(rdMolDraw2D.MolDraw2DCairo(2 * width_px, 2 * height_px), flat, colors, legend)
     bar = scale.to_html() if scale is not None and numbers is not None else ""
-    return Drawing(svg, describe(mol, numbers, label, unit), bar)
+    return Drawing(svg, describe(mol, numbers, label, unit), bar, png)
 
 
 def draw_grid(
@@ -201,28 +220,26 @@ def describe(mol: Chem.Mol, values: Sequence[float] | None, label: str, unit: st
     return f"{text} colored by {label or 'value'}{unit_text}{span}"
 
 
-def _flat(mol: Chem.Mol) -> Chem.Mol:
+def _flat(mol: Chem.Mol, notes: Mapping[int, str] | None = None) -> Chem.Mol:
     """Copy of `mol` with fresh flat coordinates and Kekule bonds where possible."""
     flat = Chem.Mol(mol)
     flat.RemoveAllConformers()
     rdDepictor.Compute2DCoords(flat)
+    for atom, note in (notes or {}).items():
+        flat.GetAtomWithIdx(atom).SetProp("atomNote", note)
     return rdMolDraw2D.PrepareMolForDrawing(flat, kekulize=True, addChiralHs=False)
 
 
-def _svg(
-    mol: Chem.Mol,
-    values: Sequence[float] | None,
-    scale: ColorScale | None,
+def _draw(
+    canvas: rdMolDraw2D.MolDraw2D,
+    flat: Chem.Mol,
+    colors: dict[int, tuple[float, float, float]] | None,
     legend: str,
-    width_px: int,
-    height_px: int,
-) -> str:
-    canvas = rdMolDraw2D.MolDraw2DSVG(width_px, height_px)
-    flat = _flat(mol)
-    if values is None or scale is None:
+) -> Any:
+    """Draw on an empty canvas of RDKit; return its text or bytes."""
+    if colors is None:
         canvas.DrawMolecule(flat, legend=legend)
     else:
-        colors = {i: scale.rgb(value) for i, value in enumerate(values)}
         canvas.drawOptions().useBWAtomPalette()
         canvas.DrawMolecule(
             flat,

@@ -74,7 +74,7 @@ class MoleculeView:
         return page
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.drawing.text, "text/html": self.to_html()}
+        return self.drawing.bundle(self.to_html())
 
 
 def embed(molecule: Molecule, *, seed: int = 0) -> Chem.Mol | None:

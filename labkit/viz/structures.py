@@ -33,6 +33,8 @@ INTERCHANGEABLE = {("4.0", "3.1.5")}
 The wheel of nglview 4.0.1 asks for front end 4.0 and ships 3.1.5: nglviewer/nglview#1172.
 """
 
+ATOM_LINE = re.compile(r"^(?:ATOM|HETATM)", flags=re.MULTILINE)
+
 CLOSER = 0.35
 """Zoom after nglview has centered a structure, which leaves wide margins."""
 
@@ -128,7 +130,7 @@ def view_structure(
 
 
 def view_frames(
-    mol: Chem.Mol,
+    structure: Chem.Mol | str,
     coordinates: np.ndarray[Any, Any] | Sequence[Any],
     *,
     representation: str = "ball+stick",
@@ -136,15 +138,15 @@ def view_frames(
     width_px: int = 460,
     height_px: int = 320,
 ) -> nglview.NGLWidget:
-    """Show a molecule that moves: one frame per set of coordinates.
+    """Show a structure that moves: one frame per set of coordinates.
 
     Set ``view.frame`` to show a frame; link it to a slider with
     ``ipywidgets.jslink((slider, "value"), (view, "frame"))`` or from Python.
 
     Parameters
     ----------
-    mol : Mol
-        Molecule with a 3D conformer.
+    structure : Mol or str
+        Molecule with a 3D conformer, or text of a PDB file.
     coordinates : array of shape (n_frames, n_atoms, 3)
         Positions in angstrom.
     representation, color, width_px, height_px
@@ -153,17 +155,19 @@ def view_frames(
     Raises
     ------
     ParameterError
-        The coordinates do not fit the molecule.
+        The coordinates do not fit the structure.
     LabkitError
         See `view_structure`.
     """
     import numpy as np
 
+    text = _pdb_text(structure) if isinstance(structure, str) else _pdb_block(structure)
+    n_atoms = len(ATOM_LINE.findall(text))
     frames = np.asarray(coordinates, dtype=np.float32)
-    if frames.ndim != 3 or frames.shape[1:] != (mol.GetNumAtoms(), 3) or not len(frames):
+    if frames.ndim != 3 or frames.shape[1:] != (n_atoms, 3) or not len(frames):
         raise ParameterError(
             f"coordinates have shape {frames.shape}; "
-            f"the molecule needs (n_frames, {mol.GetNumAtoms()}, 3) with at least one frame."
+            f"the structure needs (n_frames, {n_atoms}, 3) with at least one frame."
         )
     nglview = _import_nglview()
 
@@ -174,7 +178,7 @@ def view_frames(
         params: dict[str, Any] = {}  # noqa: RUF012 - nglview reads it from the class
 
         def get_structure_string(self) -> str:
-            return _pdb_block(mol)
+            return text
 
         def get_coordinates(self, index: int) -> Any:
             return frames[index]
@@ -229,15 +233,19 @@ def _structure(nglview: Any, source: str | Path | Chem.Mol) -> Any:
         return nglview.TextStructure(_pdb_block(source))
     text = str(source)
     if "\n" in text:
-        if not re.search(r"^(ATOM|HETATM)", text, flags=re.MULTILINE):
-            raise ParameterError("source has no ATOM or HETATM line; give the text of a PDB file.")
-        return nglview.TextStructure(text)
+        return nglview.TextStructure(_pdb_text(text))
     path = Path(text).expanduser()
     if not path.is_file():
         raise ParameterError(
             f"source={text!r} is no file; give a structure file, PDB text or an RDKit molecule."
         )
     return nglview.FileStructure(str(path))
+
+
+def _pdb_text(text: str) -> str:
+    if not ATOM_LINE.search(text):
+        raise ParameterError("source has no ATOM or HETATM line; give the text of a PDB file.")
+    return text
 
 
 def _pdb_block(mol: Chem.Mol) -> str:

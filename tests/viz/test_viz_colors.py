@@ -13,7 +13,7 @@ from labkit.viz.colors import MISSING, ColorScale
 NAN = math.nan
 
 
-@pytest.mark.parametrize("kind", ["diverging", "sequential"])
+@pytest.mark.parametrize("kind", ["diverging", "sequential", "heat"])
 def test_colors_agree_with_matplotlibs_interpolation(kind: str) -> None:
     scale = ColorScale(-2.0, 6.0, kind)
     for value in np.linspace(-2, 6, 33):
@@ -58,8 +58,10 @@ def test_values_outside_take_the_color_of_the_end_and_nan_its_own() -> None:
     assert scale.color(NAN) == MISSING
 
 
-def test_sequential_colors_get_darker() -> None:
-    scale = ColorScale(0, 1, "sequential")
+@pytest.mark.parametrize("kind", ["sequential", "heat"])
+def test_colors_of_one_sign_get_darker(kind: str) -> None:
+    scale = ColorScale.for_values([0, 1], ramp=kind)
+    assert scale.kind == kind
     lightness = [sum(to_rgb(scale.color(value))) for value in np.linspace(0, 1, 20)]
     assert lightness == sorted(lightness, reverse=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
+from io import BytesIO
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 from rdkit import Chem
 
 from labkit.errors import ParameterError
@@ -96,6 +100,29 @@ def test_grid_names_its_molecules_and_refuses_missing_legends() -> None:
         draw_grid(["CCO", "CC"], ["ethanol"])
     with pytest.raises(ParameterError, match="0 molecules"):
         draw_grid([])
+
+
+def test_notes_stand_beside_their_atoms() -> None:
+    plain, noted = (draw_molecule("CCO", notes=notes) for notes in (None, {2: "O7"}))
+    letters = [node for node in ElementTree.fromstring(noted.svg).iter() if _is_note(node)]
+    assert len(letters) == len("O7")
+    assert not any(_is_note(node) for node in ElementTree.fromstring(plain.svg).iter())
+
+
+def _is_note(node: ElementTree.Element) -> bool:
+    return "note" in node.get("class", "").lower()
+
+
+def test_exports_without_html_get_the_same_picture_at_twice_the_size() -> None:
+    drawing = draw_molecule("CCO", [0, 1, 2], width_px=200, height_px=100)
+    shown = drawing._repr_mimebundle_()["image/png"]
+    image = Image.open(BytesIO(base64.b64decode(shown))).convert("RGB")
+    assert image.size == (400, 200)
+    colors = {color for _, color in image.getcolors(1 << 16)}
+    scale = ColorScale.for_values([0, 1, 2], signed=True)
+    for value in (0, 1, 2):
+        expected = np.array(scale.rgb(value)) * 255
+        assert min(np.abs(np.array(color) - expected).max() for color in colors) <= 1
 
 
 def test_html_has_no_script_and_describes_the_picture() -> None:

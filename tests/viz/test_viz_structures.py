@@ -132,6 +132,17 @@ def test_frames_are_handed_to_the_viewer_in_order() -> None:
     assert np.allclose(shown, still + 2.0, atol=1e-5)
 
 
+def test_frames_of_pdb_text_are_checked_against_its_atoms() -> None:
+    mol = embed("CCO")
+    still = mol.GetConformer().GetPositions()
+    view = view_frames(Chem.MolToPDBBlock(mol), np.array([still, still + 1.0]))
+    assert view.max_frame == 1
+    with pytest.raises(ParameterError, match=r"needs \(n_frames, 9, 3\)"):
+        view_frames(Chem.MolToPDBBlock(mol), still[None, :-1])
+    with pytest.raises(ParameterError, match="no ATOM or HETATM line"):
+        view_frames("END\n", still[None])
+
+
 @pytest.mark.parametrize("shape", [(3, 3), (0, 9, 3), (2, 8, 3), (2, 9, 2)])
 def test_frames_that_do_not_fit_are_refused_with_their_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ParameterError, match=r"needs \(n_frames, 9, 3\)") as caught:

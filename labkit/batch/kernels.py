@@ -116,6 +116,7 @@ class PromptKernelClient(AsyncKernelClient):
             When the kernel died, or `timeout` (seconds) passed.
         """
         until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        manager: Any = self.parent
         while True:
             request = self.kernel_info()
             try:
@@ -125,7 +126,7 @@ class PromptKernelClient(AsyncKernelClient):
             if reply is not None and await self._hears(request):
                 self._handle_kernel_info_reply(reply)
                 return
-            if not await self.parent.is_alive():
+            if not await manager.is_alive():
                 raise RuntimeError("Kernel died before replying to kernel_info")
             if time.monotonic() > until:
                 raise RuntimeError(f"Kernel didn't respond in {timeout:g} seconds")

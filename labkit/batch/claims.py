@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from labkit.batch.atomic import replace_text
+from labkit.atomic import replace_text
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import write_ipynb
 
-from labkit.batch.atomic import replace_text
+from labkit.atomic import replace_text
 from labkit.batch.outcome import Outcome, mark
 
 _MOST_TIME_SAVING = 0.1

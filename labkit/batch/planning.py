@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labkit.atomic import replace_text
 from labkit.batch import notebooks
-from labkit.batch.atomic import replace_text
 from labkit.batch.grid import Grid
 from labkit.batch.parameters import check, read_parameters
 from labkit.batch.runs import Run, RunStatus, directory_name, read_status, run_key

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import labkit
-from labkit.batch.atomic import replace_text
+from labkit.atomic import replace_text
 from labkit.batch.claims import claim, owner_is_gone, process_is_gone
 from labkit.errors import ParameterError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from labkit.choices import not_allowed, unknown_choice
 from labkit.errors import ParameterError
 from labkit.oversampling.losses import LOSSES, MULTILABEL_LOSSES
 from labkit.oversampling.models import ENCODERS
@@ -139,11 +139,11 @@ class StudyConfig:
             If the preset or a field is not known, or a value is not allowed.
         """
         if preset not in PRESETS:
-            raise ParameterError(_not_allowed("preset", preset, PRESETS))
+            raise ParameterError(not_allowed("preset", preset, PRESETS))
         fields = [field.name for field in dataclasses.fields(cls) if field.name != "preset"]
         for name in overrides:
             if name not in fields:
-                raise ParameterError(_unknown_field(name, fields))
+                raise ParameterError(unknown_choice(name, fields))
         given = {name: value for name, value in overrides.items() if value is not None}
         if given.get("task") == "regression":
             given.setdefault("samplers", ("none",))
@@ -191,12 +191,12 @@ class StudyConfig:
             "loss": (None, *losses) if self.task in TASKS else (None, *LOSSES),
         }.items():
             if getattr(self, name) not in allowed:
-                raise ParameterError(_not_allowed(name, getattr(self, name), allowed))
+                raise ParameterError(not_allowed(name, getattr(self, name), allowed))
         for name, allowed in {"samplers": ARMS, "models": MODELS}.items():
             values = getattr(self, name)
             for value in values:
                 if value not in allowed:
-                    raise ParameterError(_not_allowed(name, value, allowed))
+                    raise ParameterError(not_allowed(name, value, allowed))
             if not values or len(set(values)) < len(values):
                 raise ParameterError(f"{name}={list(values)}: name at least one, each only once.")
 
@@ -237,19 +237,6 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return (value,)
     return tuple(value)
-
-
-def _not_allowed(name: str, value: object, allowed: Iterable[object]) -> str:
-    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(repr(a) for a in allowed)
-    return f"{name}={value!r} is not allowed; use {listed}.{hint}"
-
-
-def _unknown_field(name: str, fields: list[str]) -> str:
-    near = difflib.get_close_matches(name, fields, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{name!r} is no choice of this study; there are {', '.join(fields)}.{hint}"
 
 
 QUICK = StudyConfig(

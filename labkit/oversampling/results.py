@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.atomic import replace_text
 from labkit.errors import ParameterError
 from labkit.oversampling.config import StudyConfig
 from labkit.oversampling.featurize import PackedMolecules
@@ -188,9 +188,11 @@ class StudyResults:
         }
         written = []
         for name, frame in tables.items():
-            written.append(_write(folder / f"{name}.csv", frame.to_csv(index=False)))
+            written.append(folder / f"{name}.csv")
+            replace_text(written[-1], frame.to_csv(index=False))
         text = json.dumps(self.provenance, indent=2, default=str) + "\n"
-        written.append(_write(folder / "provenance.json", text))
+        written.append(folder / "provenance.json")
+        replace_text(written[-1], text)
         return written
 
     def _repr_html_(self) -> str:
@@ -209,14 +211,3 @@ def _headline_name(metric: str, model: str, sampler: str, rule: str) -> str:
         if rule == "tuned" and metric in THRESHOLD_METRICS:
             parts.append(rule)
     return "_".join(parts)
-
-
-def _write(path: Path, text: str) -> Path:
-    """Replace a file in one step."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

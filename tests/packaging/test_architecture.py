@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SHARED = {"datasets", "errors", "viz"}
+SHARED = {"atomic", "choices", "datasets", "errors", "viz"}
 STUDIES = {"hotspots", "oversampling"}
 BELOW_THE_STUDIES = {"batch", "datasets", "errors", "ui", "viz", "cli", "_cli"}
 

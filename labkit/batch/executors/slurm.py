@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit.batch.atomic import replace_text
+from labkit.atomic import replace_text
 from labkit.batch.planning import Sweep, update_settings
 from labkit.batch.runs import RunStatus, read_status
 from labkit.errors import LabkitError, ParameterError

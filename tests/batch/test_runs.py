@@ -17,7 +17,7 @@ import nbformat
 import pytest
 
 from labkit.batch import claims, runs
-from labkit.batch.atomic import replace_text
+from labkit.atomic import replace_text
 from labkit.batch.claims import this_process
 from labkit.batch.runs import claim, directory_name, read_status, run_key, write_status
 from labkit.errors import ParameterError

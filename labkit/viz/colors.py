@@ -11,8 +11,12 @@ import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labkit.viz.style import axis_label
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 _RAMPS = {
     "diverging": ("#0072B2", "#8fbdd9", "#eeeeee", "#eca779", "#D55E00"),
@@ -107,7 +111,7 @@ class ColorScale:
         red, green, blue = _channels(self.color(value))
         return red / 255, green / 255, blue / 255
 
-    def colormap(self) -> object:
+    def colormap(self) -> Colormap:
         """Return the ramp as a matplotlib ``Colormap``."""
         from matplotlib.colors import LinearSegmentedColormap
 

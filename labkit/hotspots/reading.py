@@ -1,0 +1,209 @@
+"""Topologies and trajectories as MDAnalysis reads them, checked, with errors that name the file.
+
+Frames are counted over all trajectory files in the order given; each file is one replica. A frame
+has a time only where the file's times can be those of a simulation (`frame_times_ps`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.errors import MissingDataError, ParameterError
+
+if TYPE_CHECKING:
+    from MDAnalysis import AtomGroup, Universe
+
+PathLike = str | Path
+LONGEST_INTERVAL_PS = (
+    1e5  # 100 ns between frames: longer than any trajectory that resolves contacts
+)
+
+
+@contextmanager
+def quiet_mdanalysis() -> Iterator[None]:
+    """Ignore what MDAnalysis warns about while it reads: labkit checks the same things itself."""
+    with warnings.catch_warnings():
+        for category in (UserWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"MDAnalysis(\.|$)")
+        yield
+
+
+def trajectory_files(trajectory: PathLike | Sequence[PathLike] | None) -> tuple[Path, ...]:
+    """Trajectory files as a tuple of existing paths; empty where there is none."""
+    if trajectory is None:
+        return ()
+    given = [trajectory] if isinstance(trajectory, str | Path) else list(trajectory)
+    return tuple(existing_file(file, "trajectory") for file in given)
+
+
+def existing_file(file: PathLike, parameter: str) -> Path:
+    """The path of a file that exists.
+
+    Raises
+    ------
+    MissingDataError
+        It does not.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise MissingDataError(f"{parameter}={str(file)!r} is not a file. Give the path of one.")
+    return path
+
+
+def open_universe(topology: Path, trajectories: Sequence[Path]) -> Universe:
+    """Universe of a topology and its trajectories, with an element for every atom.
+
+    Raises
+    ------
+    ParameterError
+        A file cannot be read, or the files have different numbers of atoms.
+    """
+    import MDAnalysis
+
+    try:
+        with quiet_mdanalysis():
+            universe = MDAnalysis.Universe(str(topology), *_as_argument(trajectories))
+    except (ValueError, OSError, TypeError, EOFError, IndexError, KeyError, AttributeError) as exc:
+        raise ParameterError(_why_unreadable(topology, trajectories, exc)) from exc
+    if not hasattr(universe, "trajectory"):
+        raise ParameterError(
+            f"topology={topology.name!r} has no coordinates and no trajectory is given. "
+            "Give a trajectory, or a topology with coordinates such as a PDB file."
+        )
+    return universe
+
+
+def fill_elements(universe: Universe) -> str:
+    """Give an element to every atom that has none, from its name; a note when that was needed."""
+    from MDAnalysis.guesser.default_guesser import DefaultGuesser
+    from MDAnalysis.guesser.tables import masses
+
+    atoms = universe.atoms
+    known = getattr(atoms, "elements", np.full(len(atoms), "", dtype=object)).astype(object)
+    missing = np.flatnonzero(known == "")
+    if not len(missing):
+        return ""
+    guesser = DefaultGuesser(universe)
+    by_name = {name: guesser.guess_atom_element(name) for name in set(atoms.names[missing])}
+    known[missing] = [
+        by_name[name].capitalize() if by_name[name] in masses else ""
+        for name in atoms.names[missing]
+    ]
+    if hasattr(atoms, "elements"):
+        atoms.elements = known
+    else:
+        universe.add_TopologyAttr("elements", known)
+    return f"The topology lacks the element of {len(missing)} atoms; it was told from their names."
+
+
+def replica_of_frames(universe: Universe) -> np.ndarray:
+    """Number of the trajectory file that each frame comes from, of shape (n_frames_in_files,)."""
+    readers = getattr(universe.trajectory, "readers", None) or [universe.trajectory]
+    lengths = [reader.n_frames for reader in readers]
+    return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def frame_times_ps(universe: Universe) -> tuple[np.ndarray | None, str]:
+    """Time of each frame in its own file, ps, or None with the reason.
+
+    Times are taken as physical when the file has them, they increase evenly, and the interval is
+    at most 100 ns.
+    """
+    readers = getattr(universe.trajectory, "readers", None) or [universe.trajectory]
+    times = []
+    for reader in readers:
+        first = reader[0]
+        if "time" not in first.data or reader.n_frames < 2:
+            return None, ""
+        begin = float(first.time)
+        interval = float(reader[1].time) - begin
+        end = float(reader[-1].time)
+        if not 0 < interval <= LONGEST_INTERVAL_PS:
+            return None, (
+                f"The frames of {Path(reader.filename).name} are {interval:g} ps apart according "
+                "to the file, which is not physical: frames are counted, not timed."
+            )
+        if not np.isclose(end - begin, interval * (reader.n_frames - 1), rtol=1e-3):
+            return None, (
+                f"The times in {Path(reader.filename).name} are not evenly spaced: "
+                "frames are counted, not timed."
+            )
+        times.append(begin + interval * np.arange(reader.n_frames))
+    return np.concatenate(times), ""
+
+
+def one_conformation(atoms: AtomGroup) -> tuple[AtomGroup, str]:
+    """Atoms without alternate locations: of each residue the one with the highest occupancy.
+
+    Returns
+    -------
+    AtomGroup
+        Atoms without an alternate location, and those of the location that is kept.
+    str
+        A note that names the residues; empty where there is nothing to choose.
+    """
+    labels = getattr(atoms, "altLocs", None)
+    if labels is None or not np.any(np.char.strip(labels.astype(str)) != ""):
+        return atoms, ""
+    labels = np.char.strip(labels.astype(str))
+    occupancy = getattr(atoms, "occupancies", np.ones(len(atoms)))
+    keep = labels == ""
+    named = []
+    for residue in np.unique(atoms.resindices[labels != ""]):
+        mine = atoms.resindices == residue
+        letters = sorted(set(labels[mine]) - {""})
+        chosen = max(letters, key=lambda a: occupancy[mine & (labels == a)].mean())
+        keep |= mine & (labels == chosen)
+        first = atoms[mine].residues[0]
+        named.append(f"{first.resname}{first.resid} ({chosen} of {'/'.join(letters)})")
+    listed = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+    return atoms[keep], f"Alternate locations: kept the best occupied one of {listed}."
+
+
+def sha256(file: Path) -> str:
+    """Checksum of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _as_argument(trajectories: Sequence[Path]) -> list[object]:
+    names = [str(path) for path in trajectories]
+    return [] if not names else [names[0] if len(names) == 1 else names]
+
+
+def _why_unreadable(topology: Path, trajectories: Sequence[Path], exc: Exception) -> str:
+    import MDAnalysis
+    from MDAnalysis.coordinates.core import get_reader_for
+
+    try:
+        with quiet_mdanalysis():
+            expected = MDAnalysis.Universe(str(topology)).atoms.n_atoms
+    except Exception as reason:
+        return f"topology={topology.name!r} cannot be read: {_one_line(reason)}."
+    for path in trajectories:
+        try:
+            with quiet_mdanalysis():
+                found = get_reader_for(str(path)).parse_n_atoms(str(path))
+        except NotImplementedError:
+            continue
+        except Exception as reason:
+            return f"trajectory={path.name!r} cannot be read: {_one_line(reason)}."
+        if found != expected:
+            return (
+                f"trajectory={path.name!r} has {found} atoms and topology={topology.name!r} has "
+                f"{expected}. Give the topology that the trajectory was written with, for example "
+                "with the same waters removed."
+            )
+    named = ", ".join(path.name for path in trajectories)
+    return f"topology={topology.name!r} with trajectory={named!r}: {_one_line(exc)}."
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split()).rstrip(".")[:200] or type(exc).__name__

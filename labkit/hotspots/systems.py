@@ -1,0 +1,335 @@
+"""A ligand in its protein over the frames of a simulation, loaded and checked.
+
+The order of the ligand's heavy atoms in the topology is the order of the rows of every table and
+tensor of this study. Frames are trajectory indices, counted over all files; several files are
+replicas, and nothing that follows crosses from one into the next. Lengths are in angstrom.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rdkit import Chem
+
+from labkit.errors import ParameterError
+from labkit.hotspots import reading
+from labkit.hotspots.ligand import (
+    MAX_BOND,
+    ensure_bonds,
+    ligand_mol,
+    longest_bond,
+    require_one_molecule,
+    select_ligand,
+    set_positions,
+)
+from labkit.hotspots.reading import PathLike
+
+if TYPE_CHECKING:
+    from MDAnalysis import AtomGroup, Universe
+
+logger = logging.getLogger(__name__)
+
+FRAMES_LOOKED_AT = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Complex:
+    """A protein-ligand complex and the frames to analyze.
+
+    Parameters
+    ----------
+    name : str
+        Name for tables and figures.
+    universe : MDAnalysis.Universe
+        Topology and trajectory.
+    ligand : MDAnalysis.AtomGroup
+        All atoms of the ligand.
+    heavy : MDAnalysis.AtomGroup
+        Its heavy atoms: the order of rows everywhere.
+    protein : MDAnalysis.AtomGroup
+        Heavy atoms of the protein.
+    mol : rdkit.Chem.Mol
+        The ligand in the order of `ligand`, with bond orders and one conformer: the first frame.
+    heavy_in_mol : ndarray of shape (n_atoms,)
+        Index in `mol` of each heavy atom.
+    frames : ndarray of shape (n_frames,)
+        Trajectory indices to analyze.
+    replica : ndarray of shape (n_frames,)
+        Number of the trajectory file that each frame comes from.
+    times_ps : ndarray of shape (n_frames,) or None
+        Time of each frame; None where the file's times are not those of a simulation.
+    atom_names : tuple of str
+        Unique name of each heavy atom; a second ``C1`` is ``C1#2``.
+    residue_labels : tuple of str
+        Label of each protein residue: ``ASP129``, or ``ASP129.A`` where several chains have it.
+    notes : tuple of str
+        One sentence for each thing that was found and mended while loading.
+    source : dict
+        Files, their sha256, license and citation as far as known.
+    """
+
+    name: str
+    universe: Universe
+    ligand: AtomGroup
+    heavy: AtomGroup
+    protein: AtomGroup
+    mol: Chem.Mol
+    heavy_in_mol: np.ndarray
+    frames: np.ndarray
+    replica: np.ndarray
+    times_ps: np.ndarray | None
+    atom_names: tuple[str, ...]
+    residue_labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    source: dict[str, object]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of heavy atoms of the ligand."""
+        return len(self.atom_names)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames to analyze."""
+        return len(self.frames)
+
+    @property
+    def n_residues(self) -> int:
+        """Number of residues of the protein."""
+        return len(self.residue_labels)
+
+    def positions(self, frame: int, atoms: AtomGroup | None = None) -> np.ndarray:
+        """Positions in one frame, angstrom.
+
+        Parameters
+        ----------
+        frame : int
+            Trajectory index, one of `frames` or not.
+        atoms : MDAnalysis.AtomGroup, optional
+            Of this universe; the ligand's heavy atoms by default.
+
+        Returns
+        -------
+        ndarray of shape (n, 3), float32
+        """
+        self.universe.trajectory[int(frame)]
+        return (self.heavy if atoms is None else atoms).positions.copy()
+
+    def select_frames(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None
+    ) -> Complex:
+        """The same complex with some of its frames, counted from 0 among `frames`."""
+        keep = _frame_range(self.n_frames, start, stop, step)
+        mol = Chem.Mol(self.mol)
+        set_positions(mol, self.positions(self.frames[keep[0]], self.ligand))
+        return replace(
+            self,
+            mol=mol,
+            frames=self.frames[keep],
+            replica=self.replica[keep],
+            times_ps=None if self.times_ps is None else self.times_ps[keep],
+        )
+
+
+def load_complex(
+    topology: PathLike,
+    trajectory: PathLike | Sequence[PathLike] | None = None,
+    *,
+    ligand: str = "resname LIG",
+    protein: str = "protein",
+    template: PathLike | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    step: int | None = None,
+    name: str | None = None,
+) -> Complex:
+    """Load a complex, and mend or refuse what would make the analysis wrong.
+
+    Parameters
+    ----------
+    topology : path
+        Any topology that MDAnalysis reads (PDB, GRO, PSF, PRMTOP, TPR, ...).
+    trajectory : path or sequence of paths, optional
+        Trajectory files; several are replicas. The topology's own coordinates by default.
+    ligand, protein : str
+        Selections in MDAnalysis' language.
+    template : str or path, optional
+        SMILES, SDF, MOL or MOL2 of the ligand, for its bond orders.
+    start, stop, step : int, optional
+        Frames to analyze, as in a Python slice over all files.
+    name : str, optional
+        Name for tables and figures; the topology's file name by default.
+
+    Returns
+    -------
+    Complex
+        Its `notes` say what was mended.
+
+    Raises
+    ------
+    MissingDataError
+        A file is not there.
+    ParameterError
+        The selection is empty or more than one molecule, there is no protein, bond orders cannot
+        be told, files do not fit together, or coordinates are not numbers.
+    """
+    path = reading.existing_file(topology, "topology")
+    files = reading.trajectory_files(trajectory)
+    universe = reading.open_universe(path, files)
+    frames = _frame_range(universe.trajectory.n_frames, start, stop, step)
+    times, time_note = reading.frame_times_ps(universe)
+    notes = [reading.fill_elements(universe), time_note]
+    universe.trajectory[int(frames[0])]
+    atoms, note = reading.one_conformation(select_ligand(universe, ligand))
+    receptor, receptor_note = _select_protein(universe, protein, atoms)
+    notes += [note, receptor_note]
+    _require_numbers(atoms, receptor, int(frames[0]))
+    notes += [ensure_bonds(atoms)]
+    require_one_molecule(atoms, ligand)
+    notes += [_mend_periodic(universe, atoms, receptor, frames)]
+    universe.trajectory[int(frames[0])]
+    mol, note = ligand_mol(atoms, template)
+    heavy = atoms[atoms.elements != "H"]
+    names, name_note = _unique_names([str(n) for n in heavy.names])
+    notes = [note for note in (*notes, note, name_note) if note]
+    for text in notes:
+        logger.info("%s: %s", path.name, text)
+    receptor_heavy = receptor[receptor.elements != "H"]
+    return Complex(
+        name=name or path.stem,
+        universe=universe,
+        ligand=atoms,
+        heavy=heavy,
+        protein=receptor_heavy,
+        mol=mol,
+        heavy_in_mol=np.flatnonzero(atoms.elements != "H"),
+        frames=frames,
+        replica=reading.replica_of_frames(universe)[frames],
+        times_ps=None if times is None else times[frames],
+        atom_names=names,
+        residue_labels=residue_labels(receptor_heavy),
+        notes=tuple(notes),
+        source={
+            "files": [file.name for file in (path, *files)],
+            "sha256": {file.name: reading.sha256(file) for file in (path, *files)},
+            "ligand": ligand,
+            "protein": protein,
+        },
+    )
+
+
+def residue_labels(protein: AtomGroup) -> tuple[str, ...]:
+    """Label of each residue, with its segment where several residues would share a label."""
+    residues = protein.residues
+    codes = getattr(residues, "icodes", [""] * len(residues))
+    plain = [
+        f"{r.resname}{r.resid}{str(code).strip()}" for r, code in zip(residues, codes, strict=True)
+    ]
+    twice = (
+        {label for label in plain if plain.count(label) > 1}
+        if len(set(plain)) < len(plain)
+        else set()
+    )
+    marked = [
+        f"{label}.{r.segid}" if label in twice else label
+        for label, r in zip(plain, residues, strict=True)
+    ]
+    return _unique_names(marked)[0]
+
+
+def _frame_range(n: int, start: int | None, stop: int | None, step: int | None) -> np.ndarray:
+    if step is not None and step < 1:
+        raise ParameterError(f"step={step} is not allowed. Give 1 or more.")
+    frames = np.arange(n)[slice(start, stop, step)]
+    if not len(frames):
+        raise ParameterError(
+            f"start={start}, stop={stop}, step={step} leaves none of {n} frames. "
+            f"Frames are counted from 0 to {n - 1}."
+        )
+    return frames
+
+
+def _select_protein(universe: Universe, selection: str, ligand: AtomGroup) -> tuple[AtomGroup, str]:
+    from MDAnalysis.exceptions import SelectionError
+
+    try:
+        atoms = universe.select_atoms(f"({selection}) and not group lig", lig=ligand)
+    except (SelectionError, AttributeError, ValueError) as exc:
+        raise ParameterError(
+            f"protein={selection!r} is not a selection that MDAnalysis understands "
+            f"({' '.join(str(exc).split())})."
+        ) from exc
+    atoms, note = reading.one_conformation(atoms)
+    if not np.any(atoms.elements != "H"):
+        found = ", ".join(sorted(set(universe.residues.resnames))[:10])
+        raise ParameterError(
+            f"protein={selection!r} selects no heavy atom beside the ligand. Residue names in the "
+            f"topology: {found}. Give protein='resname ...' for unusual names."
+        )
+    return atoms, note
+
+
+def _require_numbers(ligand: AtomGroup, protein: AtomGroup, frame: int) -> None:
+    for atoms in (ligand, protein):
+        wrong = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        if len(wrong):
+            raise ParameterError(not_a_number(atoms[wrong[0]], frame, len(wrong)))
+
+
+def not_a_number(atom: object, frame: int, count: int) -> str:
+    """What to say about coordinates that are NaN or infinite."""
+    where = f"{atom.name} of {atom.resname}{atom.resid}"  # type: ignore[attr-defined]
+    return (
+        f"frame {frame} has coordinates that are not numbers: {count} atoms, the first is {where}. "
+        "The simulation blew up there, or the file is damaged; leave the frame out with start, stop "
+        "and step."
+    )
+
+
+def _mend_periodic(
+    universe: Universe, ligand: AtomGroup, protein: AtomGroup, frames: np.ndarray
+) -> str:
+    from labkit.hotspots.periodic import is_broken, make_whole
+
+    transformation = make_whole(universe, ligand, protein)
+    looked_at = np.unique(np.linspace(0, len(frames) - 1, FRAMES_LOOKED_AT).astype(int))
+    broken = []
+    for frame in frames[looked_at]:
+        ts = universe.trajectory[int(frame)]
+        if is_broken(transformation, ts):
+            broken.append(int(frame))
+            continue
+        length, bond = longest_bond(ligand)
+        if length > MAX_BOND:
+            raise ParameterError(
+                f"the ligand's bond {bond} is {length:.1f} A long in frame {frame}, and no periodic "
+                "box explains it. Make molecules whole first, for example with "
+                "`gmx trjconv -pbc mol`, and check that topology and trajectory belong together."
+            )
+    if not broken:
+        return ""
+    universe.trajectory.add_transformations(transformation)
+    return (
+        f"Molecules are cut by the periodic boundary in {len(broken)} of {len(looked_at)} frames "
+        "looked at; they are made whole while frames are read."
+    )
+
+
+def _unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    seen: dict[str, int] = {}
+    unique = []
+    for label in names:
+        seen[label] = seen.get(label, 0) + 1
+        unique.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    twice = [label for label, count in seen.items() if count > 1]
+    note = (
+        f"Atom names occur more than once ({', '.join(twice[:5])}): numbered as {twice[0]}#2 ..."
+        if twice
+        else ""
+    )
+    return tuple(unique), note

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,17 +81,19 @@ def fetch(
     ParameterError
         The name is not registered.
     MissingDataError
-        No network, no such file, too slow, broken off, not the registered content, or the cache
-        cannot be written. Nothing half-written stays behind.
+        It is not offered for download, no network, no such file, too slow, broken off, not the
+        registered content, or the cache cannot be written. Nothing half-written stays behind.
     """
     entry = get(dataset) if isinstance(dataset, str) else dataset
     found = cached(entry)
     if found:
         return found
-    folder = cache_folder() / entry.study
+    if entry.url is None:
+        raise MissingDataError(_not_offered(entry))
+    folder = (cache_folder() / entry.study / entry.file).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder / f".{entry.file}.lock"):
+        with _only_one(folder / f".{PurePosixPath(entry.file).name}.lock"):
             return cached(entry) or _download(entry, folder, timeout_s, stall_timeout_s)
     except OSError as exc:
         if isinstance(exc, MissingDataError):
@@ -106,15 +108,17 @@ def _download(entry: Dataset, folder: Path, timeout_s: float, stall_timeout_s: f
 
     for leftover in folder.glob(f"{_PARTIAL}{entry.short_name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    host = urlsplit(entry.url).hostname
+    url = str(entry.url)
+    host = urlsplit(url).hostname
+    stored = PurePosixPath(entry.download_name).name
     logger.info("downloading %s (%.1f MB) from %s", entry.name, entry.size / 1e6, host)
     with tempfile.TemporaryDirectory(prefix=f"{_PARTIAL}{entry.short_name}-", dir=folder) as part:
         try:
             with _quiet(pooch.get_logger()):
                 received = pooch.retrieve(
-                    entry.url,
+                    url,
                     known_hash=f"sha256:{entry.url_sha256}" if entry.url_sha256 else None,
-                    fname=entry.download_name,
+                    fname=stored,
                     path=part,
                     downloader=_LimitedDownloader(timeout_s, stall_timeout_s),
                 )
@@ -128,7 +132,7 @@ def _download(entry: Dataset, folder: Path, timeout_s: float, stall_timeout_s: f
             raise MissingDataError(_advice(entry, f"of what {host} sent: {problem}"))
         # pooch's file is readable by its owner only; a copy has the permissions of any other file.
         complete = Path(shutil.copyfile(received, Path(part) / "complete"))
-        return complete.replace(folder / entry.download_name)
+        return complete.replace(folder / stored)
 
 
 class _LimitedDownloader:
@@ -194,6 +198,13 @@ def _disk_problem(exc: OSError, folder: Path) -> str:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left in {folder}"
     return f"cannot write to {folder} ({exc.strerror}; LABKIT_CACHE names another folder)"
+
+
+def _not_offered(entry: Dataset) -> str:
+    return (
+        f"{entry.name} is not on this machine and cannot be downloaded. {entry.obtain} "
+        f"To use a copy that you have, put {entry.file} into LABKIT_DATA/{entry.study}/."
+    )
 
 
 def _advice(entry: Dataset, problem: str) -> str:

@@ -70,6 +70,24 @@ def test_content_in_another_compression_is_accepted(offered, cache, table):
     assert datasets.fetch(offered("absent.csv")).name == "table.csv.gz"
 
 
+def test_file_of_a_subfolder_is_stored_in_that_subfolder(offered, server, cache):
+    entry = Dataset(**{**vars(offered()), "file": "kinases/toxic/table.csv.gz"})
+    file = datasets.fetch(entry)
+    assert file == cache / "toxins" / "kinases" / "toxic" / "table.csv"
+    assert files_in(cache / "toxins") == ["kinases", "kinases/toxic", "kinases/toxic/table.csv"]
+    assert datasets.path(entry) == file
+    assert server.requests["good.csv"] == 1
+
+
+def test_data_set_that_is_not_on_the_network_says_how_to_make_it(offered, cache):
+    entry = Dataset(**{**vars(offered()), "url": None, "obtain": "Brew it from alkanes."})
+    with pytest.raises(MissingDataError) as caught:
+        datasets.path(entry)
+    assert "cannot be downloaded. Brew it from alkanes. To use a copy" in str(caught.value)
+    assert "put table.csv.gz into LABKIT_DATA/toxins/" in str(caught.value)
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize(
     "damage", [b"", b"smiles,toxic\n", b"\x1f\x8b garbage"], ids=["empty", "short", "garbage"]
 )

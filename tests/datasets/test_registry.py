@@ -38,18 +38,33 @@ def test_all_real_files_are_found_and_verified(labkit_data):
     assert {(row.state, row.source) for row in datasets.verify()} == {("ok", "LABKIT_DATA")}
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in datasets.names() if name.startswith("hotspots/")]
+)
+def test_checksums_of_structures_are_those_of_the_notes_beside_them(labkit_data, name):
+    entry = datasets.get(name)
+    notes = (labkit_data / "hotspots" / "SOURCE.md").read_text()
+    assert f"{entry.sha256}  ./{entry.file}\n" in notes
+    file = datasets.path(name)
+    assert file.samefile(labkit_data / "hotspots" / entry.file)
+    assert file.stat().st_size == entry.size
+
+
 @pytest.mark.parametrize("entry", datasets.REGISTRY.values(), ids=lambda entry: entry.name)
 def test_entries_are_complete_and_point_at_bytes_that_cannot_change(entry):
     assert re.fullmatch(r"[a-z_]+/[a-z0-9_]+", entry.name)
-    assert re.fullmatch(r"https://.+/[0-9a-f]{40}/.+", entry.url)
     assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     assert entry.url_sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.url_sha256)
-    if not entry.url.endswith(".gz"):
-        assert entry.url_sha256 == entry.sha256
+    if entry.url is None:
+        assert entry.obtain
+    else:
+        assert re.fullmatch(r"https://.+/[0-9a-f]{40}/.+", entry.url)
+        assert entry.url.endswith(".gz") or entry.url_sha256 == entry.sha256
     assert entry.download_name in entry.file_names
     assert entry.license
     assert entry.citation
     assert 0 < entry.size < 50e6
+    assert entry.rows > 0
 
 
 def test_full_and_short_names_mean_the_same():
@@ -63,7 +78,8 @@ def test_full_and_short_names_mean_the_same():
         ("sidre", "Did you mean 'sider'?"),
         ("SIDER", "Did you mean 'sider'?"),
         ("hotspots/tox21", "Did you mean 'tox21'?"),
-        ("", "Known: biogen_adme, clintox, sider, tox21, toxcast."),
+        ("", "Known: biogen_adme, cdk2_affinities, cdk2_ligands, cdk2_protein, clintox, hif2a_"),
+        ("hotspots/tyk2_ligand", "Did you mean 'tyk2_ligands'?"),
         ("qm9", "Known: "),
         ("../../etc/passwd", "Known: "),
     ],

@@ -5,7 +5,7 @@ The study is CASTELO-style: it follows the outline of Zhang et al., BMC Bioinfor
 
     systems, examples  ->  contacts  ->  temporal  ->  cvae, training
     ->  clustering, scores, fragments, growth  ->  ranking  ->  validation, simulate
-    ->  study  ->  view3d, plots  ->  widgets
+    ->  study, checks, affinity, export  ->  view3d, plots  ->  widgets
 
 Attributes are loaded on first use, so importing this package is cheap.
 """
@@ -16,7 +16,7 @@ import importlib
 from typing import Any
 
 PRELOAD = (
-    "labkit.hotspots.study",
+    "labkit.hotspots.checks",
     "labkit.hotspots.plots",
     "labkit.hotspots.view3d",
     "labkit.hotspots.widgets",
@@ -24,11 +24,14 @@ PRELOAD = (
 )
 
 _MODULES = (
+    "affinity",
+    "checks",
     "clustering",
     "config",
     "contacts",
     "cvae",
     "examples",
+    "export",
     "fragments",
     "growth",
     "plots",
@@ -45,6 +48,7 @@ _MODULES = (
 )
 _EXPORTS = {
     "AtomWindows": "temporal",
+    "Checks": "checks",
     "Complex": "systems",
     "ContactMatrices": "contacts",
     "HotspotConfig": "config",
@@ -61,14 +65,17 @@ _EXPORTS = {
     "growth_space": "growth",
     "load_complex": "systems",
     "load_system": "study",
+    "pocket_contacts": "study",
     "planted_trajectory": "validation",
     "rank_atoms": "ranking",
-    "run_checks": "study",
+    "run_checks": "checks",
+    "run_affinities": "affinity",
     "run_study": "study",
     "show_hotspots": "view3d",
     "soft_contacts": "contacts",
     "temporal_channels": "temporal",
     "time_shuffle": "validation",
+    "windows_of": "study",
 }
 __all__ = list(_EXPORTS)
 

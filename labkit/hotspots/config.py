@@ -68,6 +68,9 @@ class HotspotConfig:
         Threads and processes.
     device : str
         Where the networks train: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    out_dir : str, optional
+        Folder for a simulation and for exported files; None means the working directory for the
+        first, and no export.
 
     Examples
     --------
@@ -88,7 +91,7 @@ class HotspotConfig:
     cutoff_A: float = 4.5
     width_A: float = 0.5
     window: int = 16
-    stride: int = 4
+    stride: int = 3
     network: str = "fast"
     latent_dim: int | None = None
     epochs: int | None = None
@@ -104,6 +107,7 @@ class HotspotConfig:
     md_ns: float = 0.05
     n_jobs: int = 2
     device: str = "auto"
+    out_dir: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.trajectory
@@ -195,7 +199,7 @@ class HotspotConfig:
                 raise ParameterError(f"{name}={value!r}: use a number above 0.")
         if not 2 <= self.cutoff_A <= 7:
             raise ParameterError(
-                f"cutoff_A={self.cutoff_A:g}: use 2 to 7 angstrom; distances are kept to 8 angstrom."
+                f"cutoff_A={self.cutoff_A:g}: use 2 to 7; distances are kept up to 8 angstrom."
             )
 
     def _check_source(self) -> None:
@@ -205,9 +209,7 @@ class HotspotConfig:
                 "or the like."
             )
         if self.simulate and self.target is None:
-            raise ParameterError(
-                f"simulate=True needs a target to simulate; use target= one of {', '.join(TARGETS)}."
-            )
+            raise ParameterError(f"simulate=True needs a target: use {', '.join(TARGETS)}.")
         if self.simulate and self.topology is not None:
             raise ParameterError(
                 f"simulate=True makes a trajectory and topology={self.topology!r} names one; "

@@ -112,6 +112,23 @@ def latent_spread(mu: np.ndarray) -> np.ndarray:
     return np.sqrt(np.asarray(mu, dtype=np.float64).var(axis=1).sum(axis=-1))
 
 
+def ensemble_spread(latents: Sequence[np.ndarray]) -> np.ndarray:
+    """Latent spread of each atom, the geometric mean over seeds.
+
+    The scale of a latent space is arbitrary; a geometric mean lets no seed outweigh the others.
+
+    Parameters
+    ----------
+    latents : sequence of ndarray of shape (n_atoms, n_windows, latent_dim)
+
+    Returns
+    -------
+    ndarray of shape (n_atoms,)
+    """
+    with np.errstate(divide="ignore"):
+        return np.exp(np.mean([np.log(latent_spread(mu)) for mu in latents], axis=0))
+
+
 def latent_velocity(mu: np.ndarray, replica: np.ndarray | None = None) -> np.ndarray:
     """Mean Euclidean distance between consecutive windows of the same replica.
 
@@ -207,7 +224,8 @@ def atom_scores(
     windows : AtomWindows
         The images of `contacts` that were encoded.
     latents : sequence of ndarray of shape (n_atoms, n_windows, latent_dim)
-        Latent means, one array per seed; scores are averaged over seeds.
+        Latent means, one array per seed; scores are averaged over seeds (`latent_spread`
+        geometrically).
     complex : Complex, optional
         For `rmsf`, which is nan without it.
     labels : sequence of int ndarray of shape (n_atoms, n_windows), optional
@@ -229,7 +247,7 @@ def atom_scores(
                 f"latents has an array of shape {np.shape(mu)}; each is (n_atoms, n_windows, "
                 f"latent_dim) for the {n_atoms} atoms of contacts."
             )
-    scores["latent_spread"] = _over_seeds([latent_spread(mu) for mu in latents], n_atoms)
+    scores["latent_spread"] = ensemble_spread(latents) if len(latents) else np.nan
     scores["latent_velocity"] = _over_seeds([latent_velocity(m, replica) for m in latents], n_atoms)
     clusters = [np.asarray(row) for row in labels or ()]
     scores["cluster_entropy"] = _over_seeds([cluster_entropy(row) for row in clusters], n_atoms)

@@ -62,7 +62,7 @@ def seed_agreement(
         chosen = np.random.default_rng(seed).choice(len(pairs), max_pairs, replace=False)
         pairs = [pairs[i] for i in sorted(chosen)]
     rows = [
-        (a, b, *_compare(scores[list(a)].mean(axis=0), scores[list(b)].mean(axis=0), top_k))
+        (a, b, *_compare(_ensemble(scores[list(a)]), _ensemble(scores[list(b)]), top_k))
         for a, b in pairs
     ]
     return pd.DataFrame(rows, columns=["ensemble_a", "ensemble_b", "spearman", "top_overlap"])
@@ -92,7 +92,7 @@ def half_agreement(
     stack = stacked(latents)
     first, second = _halves(windows)
     halves = [seed_scores(stack[:, :, half]) for half in (first, second)]
-    rows = {"ensemble": _compare(halves[0].mean(axis=0), halves[1].mean(axis=0), top_k)}
+    rows = {"ensemble": _compare(_ensemble(halves[0]), _ensemble(halves[1]), top_k)}
     rows |= {f"seed {i}": _compare(halves[0][i], halves[1][i], top_k) for i in range(len(stack))}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["spearman", "top_overlap"])
     return frame.assign(n_first=int(first.sum()), n_second=int(second.sum()))
@@ -114,6 +114,12 @@ def _halves(windows: AtomWindows) -> tuple[np.ndarray, np.ndarray]:
             "frames."
         )
     return first, second
+
+
+def _ensemble(scores: np.ndarray) -> np.ndarray:
+    """Geometric mean over seeds, shape (n_atoms,)."""
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(scores).mean(axis=0))
 
 
 def _compare(a: np.ndarray, b: np.ndarray, top_k: int) -> tuple[float, int]:

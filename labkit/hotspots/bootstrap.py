@@ -96,8 +96,8 @@ def block_weights(
     Examples
     --------
     >>> block_weights(np.zeros(6, int), 3, 2, seed=1)
-    array([[1., 1., 1., 1., 1., 1.],
-           [0., 1., 2., 2., 1., 0.]])
+    array([[0., 0., 1., 2., 2., 1.],
+           [2., 1., 0., 0., 1., 2.]])
     """
     replica = np.asarray(replica)
     first, size = _runs(replica)

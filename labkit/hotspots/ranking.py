@@ -15,10 +15,10 @@ and each draw of the scores varies both, on the scale of ``y = log theta``:
 
 Percentiles of the drawn ranks are not an interval for a rank: where atoms nearly tie, drawing
 again adds noise to noise, and 95 % intervals covered 75 to 90 % in simulations. The interval here
-comes from comparisons in pairs [1]_. Atom ``k`` is above atom ``a`` if ``y_k - y_a > c_a s_ka``, with
-``s_ka`` the standard deviation of the drawn difference and ``c_a`` the quantile, at `confidence`, of
-the largest studentized ``|difference|`` over all ``k`` in a draw, lowered step by step to the
-``k`` that are not told apart yet (Romano and Wolf [2]_). With ``n`` atoms,
+comes from comparisons in pairs [1]_. Atom ``k`` is above atom ``a`` if ``y_k - y_a > c_a s_ka``,
+with ``s_ka`` the standard deviation of the drawn difference and ``c_a`` the quantile, at
+`confidence`, of the largest studentized ``|difference|`` over all ``k`` in a draw, lowered step by
+step to the ``k`` that are not told apart yet [2]_. With ``n`` atoms,
 
     rank_low = 1 + number above a,    rank_high = n - number below a.
 

@@ -10,8 +10,9 @@ chance, 1 identity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -26,12 +27,13 @@ from sklearn.metrics import (
     adjusted_rand_score,
     silhouette_score,
 )
+from sklearn.neighbors import KNeighborsClassifier
 
 from labkit.errors import ParameterError
 
 METHODS = ("kmeans", "hdbscan", "ward")
-MAX_PAIRWISE = 10_000
-"""Samples whose distances to each other still fit into memory (400 MB)."""
+MAX_PAIRWISE = 5_000
+"""Points that methods which compare all of them are given (their distances take 100 MB)."""
 _PCA_SAMPLE = 20_000
 _SILHOUETTE_SAMPLE = 2_000
 
@@ -46,7 +48,8 @@ def cluster(X: np.ndarray, *, method: str = "kmeans", k: int = 10, seed: int = 0
         (n_atoms, n_windows).
     method : {"kmeans", "hdbscan", "ward"}
         `hdbscan` finds the number of clusters itself, of at least 1 % of the points each, and calls
-        points between them noise (-1).
+        points between them noise (-1). `hdbscan` and `ward` cluster at most 5,000 evenly spaced
+        points; the others follow the nearest of them.
     k : int
         Clusters of `kmeans` and `ward`; fewer where there are fewer distinct points.
     seed : int
@@ -65,35 +68,33 @@ def cluster(X: np.ndarray, *, method: str = "kmeans", k: int = 10, seed: int = 0
     if not np.isfinite(points).all():
         raise ParameterError("X has nan or infinite values; leave those atoms out.")
     k = min(k, len(np.unique(points, axis=0))) if method != "hdbscan" else k
-    return _METHODS[method](points, k, seed).reshape(X.shape[:-1])
+    if method == "kmeans":
+        labels = KMeans(k, n_init=4, random_state=seed).fit_predict(points)
+    else:
+        labels = _on_sample(points, _hdbscan if method == "hdbscan" else partial(_ward, k))
+    return labels.reshape(X.shape[:-1])
 
 
-def _kmeans(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    return KMeans(k, n_init=4, random_state=seed).fit_predict(points)
-
-
-def _hdbscan(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+def _hdbscan(points: np.ndarray) -> np.ndarray:
     smallest = max(5, len(points) // 100)
     if len(points) <= smallest:
         return np.full(len(points), -1)
     return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(points)
 
 
-def _ward(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    _check_pairwise(len(points), "method='ward'", "Use kmeans or a larger stride.")
+def _ward(k: int, points: np.ndarray) -> np.ndarray:
     if len(points) == 1:
         return np.zeros(1, dtype=int)
     return AgglomerativeClustering(k, linkage="ward").fit_predict(points)
 
 
-_METHODS = {"kmeans": _kmeans, "hdbscan": _hdbscan, "ward": _ward}
-
-
-def _check_pairwise(n: int, what: str, advice: str) -> None:
-    if n > MAX_PAIRWISE:
-        raise ParameterError(
-            f"{what} needs all distances between {n} samples; it takes {MAX_PAIRWISE}. {advice}"
-        )
+def _on_sample(points: np.ndarray, fit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Labels of all points from a clustering of evenly spaced ones, by the nearest of those."""
+    sample = points[:: -(-len(points) // MAX_PAIRWISE)]
+    labels = fit(sample)
+    if len(sample) == len(points):
+        return labels
+    return KNeighborsClassifier(1).fit(sample, labels).predict(points)
 
 
 def pca_latent(windows: Any, *, n_components: int = 8) -> np.ndarray:
@@ -144,22 +145,28 @@ def rmsd_clusters(complex: Any, *, k: int = 10, cutoff: float | None = None) -> 
     Returns
     -------
     int ndarray of shape (n_frames,)
-        Numbered from 0 in the order in which the trajectory visits them.
+        Numbered from 0 in the order in which the trajectory visits them. Of a trajectory with more
+        than 5,000 frames, evenly spaced ones are clustered and the others follow the nearest.
     """
     from labkit.hotspots.superposition import superposed_ligand
 
-    _check_pairwise(len(complex.frames), "rmsd_clusters", "Select fewer frames.")
+    if k < 1 or (cutoff is not None and cutoff <= 0):
+        raise ParameterError(f"k={k}, cutoff={cutoff}: k is 1 or more, cutoff above 0 angstrom.")
     x = superposed_ligand(complex)
-    if len(x) < 2:
-        return np.zeros(len(x), dtype=int)
-    distance = pdist(x.reshape(len(x), -1).astype(np.float64)) / np.sqrt(x.shape[1])
-    tree = hierarchy.linkage(distance, method="average")
-    if cutoff is None:
-        labels = hierarchy.fcluster(tree, k, criterion="maxclust")
-    else:
-        labels = hierarchy.fcluster(tree, cutoff, criterion="distance")
+    # The Euclidean distance between these points is the RMSD.
+    points = x.reshape(len(x), -1).astype(np.float64) / np.sqrt(x.shape[1])
+    labels = _on_sample(points, partial(_average_linkage, k, cutoff))
     _, first, index = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[index]
+
+
+def _average_linkage(k: int, cutoff: float | None, points: np.ndarray) -> np.ndarray:
+    if len(points) < 2:
+        return np.zeros(len(points), dtype=int)
+    tree = hierarchy.linkage(pdist(points), method="average")
+    if cutoff is None:
+        return hierarchy.fcluster(tree, k, criterion="maxclust")
+    return hierarchy.fcluster(tree, cutoff, criterion="distance")
 
 
 def window_labels(frame_labels: np.ndarray, windows: Any) -> np.ndarray:

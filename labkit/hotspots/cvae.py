@@ -102,12 +102,12 @@ class ConvVAE(nn.Module):
         self.encoder = nn.Sequential(
             *_downwards(channels, kernel, strides),
             nn.Flatten(),
-            _linear(n_folded, dense),
+            _Linear(n_folded, dense),
             nn.ReLU(),
-            _linear(dense, 2 * latent_dim),
+            _Linear(dense, 2 * latent_dim),
         )
         self.expand = nn.Sequential(
-            _linear(latent_dim, dense), nn.ReLU(), _linear(dense, n_folded), nn.ReLU()
+            _Linear(latent_dim, dense), nn.ReLU(), _Linear(dense, n_folded), nn.ReLU()
         )
         self.decoder = nn.Sequential(*_upwards(channels, kernel, strides, sizes))
         self.background = nn.Parameter(torch.zeros(self.input_shape))
@@ -123,6 +123,11 @@ class ConvVAE(nn.Module):
     ) -> Tensor:
         """Draw z of q(z|x): standard deviation ``exp(log_var / 2)``."""
         noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        return self.shift(mu, log_var, noise)
+
+    @staticmethod
+    def shift(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+        """Turn standard normal noise into z of q(z|x)."""
         return mu + torch.exp(0.5 * log_var) * noise
 
     def decode(self, z: Tensor) -> Tensor:
@@ -139,7 +144,7 @@ class ConvVAE(nn.Module):
     def _initialize(self, seed: int, background: Tensor | None) -> None:
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if isinstance(module, _Conv | _ConvUp | _Linear):
                 nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
                 nn.init.zeros_(module.get_parameter("bias"))
         if background is not None:
@@ -244,7 +249,7 @@ def _sizes(size: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]
 def _downwards(channels: list[int], kernel: int, strides: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for (before, after), stride in zip(itertools.pairwise(channels), strides, strict=True):
-        layers += [_bare(nn.Conv2d, before, after, kernel, stride, kernel // 2), nn.ReLU()]
+        layers += [_Conv(before, after, kernel, stride, kernel // 2), nn.ReLU()]
     return layers
 
 
@@ -254,30 +259,29 @@ def _upwards(
     """Mirror of the encoder; what a stride rounded away is padded back."""
     layers: list[nn.Module] = []
     for level in reversed(range(len(strides))):
-        stride = strides[level]
-        lost = tuple((n - 1) % stride for n in sizes[level])
-        layers.append(
-            _bare(
-                nn.ConvTranspose2d,
-                channels[level + 1],
-                channels[level],
-                kernel,
-                stride,
-                kernel // 2,
-                lost,
-            )
-        )
-        layers.append(nn.ReLU())
+        before, after, stride = channels[level + 1], channels[level], strides[level]
+        height, width = ((n - 1) % stride for n in sizes[level])
+        layers += [
+            _ConvUp(before, after, kernel, stride, kernel // 2, (height, width)),
+            nn.ReLU(),
+        ]
     return layers[:-1]
 
 
-def _linear(n_in: int, n_out: int) -> nn.Module:
-    return _bare(nn.Linear, n_in, n_out)
+class _Unset:
+    """Layers whose weights `ConvVAE` draws: torch's generator is global, and threads share it."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are."""
 
 
-def _bare(layer: type[nn.Module], *sizes: object) -> nn.Module:
-    """Layer with memory for its weights but none drawn, so that threads share no generator."""
-    return nn.utils.skip_init(layer, *sizes)
+class _Conv(_Unset, nn.Conv2d): ...
+
+
+class _ConvUp(_Unset, nn.ConvTranspose2d): ...
+
+
+class _Linear(_Unset, nn.Linear): ...
 
 
 def _check(

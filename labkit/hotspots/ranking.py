@@ -275,7 +275,7 @@ def _draw(
     blocks = max(2.0, n_windows / length)
     deviation = (y[1:] - y[1:].mean(axis=0)) * np.sqrt(blocks / (blocks - 1))
     if n_seeds > 1:
-        by_seed = (y_s[:, 0] - y[0]) / np.sqrt(n_seeds * (n_seeds - 1))
+        by_seed = (y_s[:, 0] - y[0]) / np.sqrt(n_seeds - 1)
         deviation += rng.standard_normal((bootstrap, n_seeds)) @ by_seed
     return np.exp(np.concatenate([y[:1], y[0] + deviation]))
 

@@ -224,9 +224,11 @@ def compute_contacts(
         for begin in range(0, len(frames), chunk)
     ]
     done = 0
-    for part in _run(tasks, n_jobs, client):
-        part.into(distances[done : done + part.n_frames])
-        done += part.n_frames
+    for blocks in _run(tasks, n_jobs, client):
+        for block in blocks:
+            part = distances[done : done + block.n_frames]
+            part[:, :, block.residues] = block.distances.transpose(1, 2, 0)
+            done += block.n_frames
         if progress is not None:
             progress(done, len(frames), "contacts")
     contacts = ContactMatrices(

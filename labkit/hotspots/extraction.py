@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from labkit.hotspots.systems import Complex
 
+BLOCK = 32  # frames: the neighborhood hardly changes over them, and their distances stay in cache
+
 
 @dataclass(frozen=True, eq=False)
 class ContactTask:
@@ -60,12 +62,12 @@ class ContactTask:
 
 
 @dataclass(frozen=True, eq=False)
-class ContactPart:
-    """Distances of one task, without the residues that are out of reach in all its frames.
+class ContactBlock:
+    """Distances in a few frames to the residues that may be in reach.
 
     Parameters
     ----------
-    distances : ndarray of shape (n_frames, n_atoms, n_reached), float32
+    distances : ndarray of shape (n_reached, n_frames, n_atoms), float32
         Angstrom, ``inf`` at or beyond the cutoff.
     residues : ndarray of shape (n_reached,)
         Their positions among all residues.
@@ -77,49 +79,56 @@ class ContactPart:
     @property
     def n_frames(self) -> int:
         """Number of frames."""
-        return len(self.distances)
-
-    def into(self, tensor: np.ndarray) -> None:
-        """Write the distances into their frames of a tensor over all residues."""
-        tensor[:, :, self.residues] = self.distances
+        return self.distances.shape[1]
 
 
-def extract(task: ContactTask) -> ContactPart:
-    """Distances of ligand atoms to residues in the frames of a task."""
+def extract(task: ContactTask) -> list[ContactBlock]:
+    """Distances of ligand atoms to residues in the frames of a task.
+
+    Frames are taken in blocks. Protein atoms whose range of motion over a block stays outside the
+    box around the ligand, widened by the cutoff, cannot be in contact and are left out; the
+    smallest distance to each residue is then taken for all frames of the block at once.
+    """
+    blocks = []
+    ligand = np.empty((BLOCK, len(task.ligand), 3), dtype=np.float32)
+    protein = np.empty((BLOCK, len(task.protein), 3), dtype=np.float32)
+    residue_of = np.repeat(
+        np.arange(len(task.first)), np.diff(task.first, append=len(task.protein))
+    )
+    frames = iter(_read(task))
+    for begin in range(0, len(task.frames), BLOCK):
+        numbers = task.frames[begin : begin + BLOCK]
+        for k, frame in enumerate(numbers):
+            positions = next(frames).positions
+            np.take(positions, task.ligand, axis=0, out=ligand[k])
+            np.take(positions, task.protein, axis=0, out=protein[k])
+            if not np.isfinite(ligand[k].sum() + protein[k].sum()):
+                raise ParameterError(_not_numbers(task, positions, int(frame)))
+        n = len(numbers)
+        blocks.append(_block(ligand[:n], protein[:n], residue_of, task.cutoff))
+    return blocks
+
+
+def _block(
+    ligand: np.ndarray, protein: np.ndarray, residue_of: np.ndarray, cutoff: float
+) -> ContactBlock:
     from MDAnalysis.lib.distances import distance_array
 
-    n_residues = len(task.first)
-    residue_of = np.repeat(np.arange(n_residues), np.diff([*task.first, len(task.protein)]))
-    nearest = np.full((len(task.frames), n_residues, len(task.ligand)), np.inf, dtype=np.float32)
-    reached = np.zeros(n_residues, dtype=bool)
-    for k, positions in enumerate(_positions(task)):
-        ligand = positions[task.ligand]
-        protein = positions[task.protein]
-        low, high = ligand.min(axis=0) - task.cutoff, ligand.max(axis=0) + task.cutoff
-        near = np.flatnonzero(((protein > low) & (protein < high)).all(axis=1))
-        if not len(near):
-            continue
-        residues = residue_of[near]
-        first = np.flatnonzero(np.diff(residues, prepend=-1))
-        distances = distance_array(protein[near], ligand)
-        residues = residues[first]
-        nearest[k, residues] = np.minimum.reduceat(distances, first, axis=0)
-        reached[residues] = True
-    nearest = nearest[:, reached]
-    nearest[nearest >= task.cutoff] = np.inf
-    return ContactPart(
-        distances=np.ascontiguousarray(nearest.transpose(0, 2, 1)),
-        residues=np.flatnonzero(reached),
-    )
-
-
-def _positions(task: ContactTask) -> Iterator[np.ndarray]:
-    """Positions of all atoms, frame by frame, checked to be numbers."""
-    for frame, ts in zip(task.frames, _read(task), strict=True):
-        positions = ts.positions
-        if not np.isfinite(positions.sum()):
-            _require_numbers(task, positions, int(frame))
-        yield positions
+    low = ligand.min(axis=(0, 1)) - cutoff
+    high = ligand.max(axis=(0, 1)) + cutoff
+    near = np.flatnonzero(((protein.max(axis=0) > low) & (protein.min(axis=0) < high)).all(axis=1))
+    n_frames, n_atoms = ligand.shape[:2]
+    if not len(near):
+        return ContactBlock(np.empty((0, n_frames, n_atoms), np.float32), near)
+    pairs = np.empty((len(near), n_frames, n_atoms), dtype=np.float32)
+    of_frame = np.empty((len(near), n_atoms))
+    for k in range(n_frames):
+        distance_array(protein[k, near], ligand[k], result=of_frame)
+        pairs[:, k] = of_frame
+    first = np.flatnonzero(np.diff(residue_of[near], prepend=-1))
+    distances = np.stack([atoms.min(axis=0) for atoms in np.split(pairs, first[1:])])
+    distances[distances >= cutoff] = np.inf
+    return ContactBlock(distances, residue_of[near[first]])
 
 
 def _read(task: ContactTask) -> Iterator[Any]:
@@ -130,10 +139,9 @@ def _read(task: ContactTask) -> Iterator[Any]:
     return iter(task.universe.trajectory[task.frames])
 
 
-def _require_numbers(task: ContactTask, positions: np.ndarray, frame: int) -> None:
+def _not_numbers(task: ContactTask, positions: np.ndarray, frame: int) -> str:
     from labkit.hotspots.systems import not_a_number
 
     mine = np.concatenate([task.ligand, task.protein])
     wrong = mine[~np.isfinite(positions[mine]).all(axis=1)]
-    if len(wrong):
-        raise ParameterError(not_a_number(task.universe.atoms[wrong[0]], frame, len(wrong)))
+    return not_a_number(task.universe.atoms[wrong[0]], frame, len(wrong))

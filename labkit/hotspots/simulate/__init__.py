@@ -15,7 +15,22 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = ("antechamber", "dynamics", "engine", "implicit", "parametrize", "pocket", "solvated")
+_MODULES = (
+    "antechamber",
+    "caps",
+    "dynamics",
+    "engine",
+    "imaging",
+    "implicit",
+    "ligand",
+    "parametrize",
+    "parts",
+    "platforms",
+    "pocket",
+    "settings",
+    "solvated",
+    "structure",
+)
 _EXPORTS = {
     "LigandParameters": "parametrize",
     "MDRun": "dynamics",

@@ -28,8 +28,8 @@ def check_ligand(mol: Chem.Mol, *, pose: bool = True) -> Chem.Mol:
     ParameterError
         It is not; the message says what is wrong and what to do.
     """
-    if not isinstance(mol, Chem.Mol) or not mol.GetNumAtoms():
-        raise ParameterError(f"The ligand is {mol!r}; give an RDKit molecule.")
+    if not mol.GetNumAtoms():
+        raise ParameterError("The ligand has no atoms; give a molecule with a pose.")
     if len(Chem.GetMolFrags(mol)) > 1:
         raise ParameterError(
             f"The ligand has {len(Chem.GetMolFrags(mol))} separate parts; give one molecule, "

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
-from labkit.errors import MissingDataError, ParameterError
+from labkit.errors import ParameterError
 from labkit.hotspots.simulate.engine import app, create_system, force_field, openmm, unit
 from labkit.hotspots.simulate.ligand import RESIDUE, add_ligand, check_ligand
 from labkit.hotspots.simulate.parametrize import LigandParameters
-from labkit.hotspots.simulate.pocket import WATER
+from labkit.hotspots.simulate.structure import WATER, label, read_pdb
 
 CUTOFF_NM = 1.0
 PRESSURE_BAR = 1.0
@@ -105,12 +105,9 @@ def solvated_system(
             f"padding={padding} must be more than 0 A and ionic_strength={ionic_strength} not "
             "negative."
         )
-    path = Path(protein_pdb)
-    if not path.is_file():
-        raise MissingDataError(f"protein_pdb={str(path)!r} is not a file.")
     mol = check_ligand(ligand_mol)
     field = force_field(parameters.ffxml, water=True)
-    model = _complex(path, mol, field)
+    model = _complex(Path(protein_pdb), mol, field)
     state = random.getstate()
     try:
         random.seed(seed)
@@ -156,15 +153,12 @@ def explicit_system(
 
 def _complex(path: Path, mol: Chem.Mol, field: Any) -> Any:
     """Protein, crystal waters and ligand."""
-    try:
-        pdb = app.PDBFile(str(path))
-    except (ValueError, IndexError, KeyError) as exc:
-        raise ParameterError(f"{path.name} could not be read as a PDB file: {exc}") from exc
+    pdb = read_pdb(path)
     unknown = field.getUnmatchedResidues(pdb.topology)
     if unknown:
         raise ParameterError(
             f"{path.name} has residues that the force field does not know: "
-            f"{', '.join(f'{r.name}{r.id}' for r in unknown[:5])}. Add missing atoms and hydrogens "
+            f"{', '.join(label(r) for r in unknown[:5])}. Add missing atoms and hydrogens "
             "with PDBFixer, and remove cofactors without parameters."
         )
     model = app.Modeller(pdb.topology, pdb.positions)

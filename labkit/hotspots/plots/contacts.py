@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.ticker import MaxNLocator
 
 from labkit.errors import ParameterError
 from labkit.hotspots.plots.colors import GRAY
@@ -134,9 +135,7 @@ def occupancy_map(
     ax.set_ylabel("ligand heavy atom")
     ax.set_xlabel("residue")
     _separate(ax, groups[order], fragment_names)
-    bar = ax.figure.colorbar(
-        image, ax=ax, shrink=0.5, aspect=25, pad=0.14 if len(fragment_names) else 0.02
-    )
+    bar = ax.figure.colorbar(image, ax=ax, location="top", shrink=0.55, aspect=30, pad=0.01)
     bar.set_label(f"share of frames within {cutoff:g} Å")
     bar.outline.set_visible(False)
     return ax
@@ -231,9 +230,10 @@ def _rows(ax: Axes, names: list[str], size: float = 7.5) -> None:
 
 
 def _shares_at_right(ax: Axes, shares: np.ndarray) -> None:
-    for row, share in enumerate(shares):
+    words = ["share of frames", *(f"{share:.0%}" for share in shares)]
+    for row, text in enumerate(words, start=-1):
         ax.annotate(
-            f"{share:.0%}",
+            text,
             (1.0, row),
             (4, 0),
             xycoords=("axes fraction", "data"),
@@ -247,8 +247,9 @@ def _shares_at_right(ax: Axes, shares: np.ndarray) -> None:
 def _frame_axis(ax: Axes, contacts: ContactMatrices) -> None:
     """Name positions by the frame of the trajectory; mark where another trajectory begins."""
     frames = np.asarray(contacts.frames)
-    places = np.unique(np.linspace(0, len(frames) - 1, 7).round().astype(int))
-    ax.set_xticks(places, [str(frames[i]) for i in places])
+    ticks = MaxNLocator(7, integer=True).tick_values(frames[0], frames[-1])
+    ticks = ticks[(ticks >= frames[0]) & (ticks <= frames[-1])].astype(int)
+    ax.set_xticks(np.interp(ticks, frames, np.arange(len(frames))), [str(tick) for tick in ticks])
     ax.set_xlabel("frame")
     for start in np.flatnonzero(np.diff(contacts.replica)) + 0.5:
         ax.axvline(start, color=GRAY, linestyle="--", linewidth=1)

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 
 from labkit.errors import ParameterError
-from labkit.hotspots.plots.colors import quantity, series_style
+from labkit.hotspots.plots.colors import series_style
+from labkit.hotspots.quantities import quantity
 from labkit.viz.colors import ColorScale
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, PALETTE, axis_label, new_axes
 

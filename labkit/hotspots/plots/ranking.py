@@ -11,9 +11,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from labkit.errors import ParameterError
-from labkit.hotspots.plots.colors import GRAY, VERDICT_COLORS, quantity_label
+from labkit.hotspots.plots.colors import GRAY, VERDICT_COLORS
 from labkit.hotspots.plots.labels import name_points
 from labkit.hotspots.plots.latent import matrix
+from labkit.hotspots.quantities import quantity_label
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, new_axes
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def growth_plot(
     score: str = "latent_spread",
     room: str = "free_volume_A3",
     verdicts: Sequence[str] | pd.Series | None = None,
-    name: int = 8,
+    name: int = 6,
     ax: Axes | None = None,
 ) -> Axes:
     """Score of each atom against the room there is to grow from it.
@@ -250,7 +251,13 @@ def growth_plot(
         label = verdict if verdicts is not None and (here | bare).any() else None
         ax.scatter(x[here], y[here], s=34, color=color, zorder=2, label=label)
         ax.scatter(
-            np.full(bare.sum(), left), y[bare], s=22, facecolor="none", edgecolor=color, zorder=2
+            np.full(bare.sum(), left),
+            y[bare],
+            s=22,
+            facecolor="none",
+            edgecolor=color,
+            linewidth=1.2,
+            zorder=2,
         )
     if known.any():
         ax.axvline(float(np.median(x[known])), color="#999999", linestyle=":", linewidth=1)
@@ -258,16 +265,15 @@ def growth_plot(
     ax.set_xlabel(quantity_label(room) + " around its hydrogens")
     ax.set_ylabel(quantity_label(score))
     ax.set_xlim(left - 0.05 * width, None)
-    ax.text(
-        left,
-        0.02,
+    ax.annotate(
         "no hydrogen",
-        rotation=90,
+        (left, 1.0),
+        (0, 2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
         ha="center",
-        va="bottom",
         fontsize=8,
         color="#666666",
-        transform=ax.get_xaxis_transform(),
     )
     if verdicts is not None:
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), title="verdict")

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from labkit.hotspots.plots.colors import quantity, series_style
+from labkit.hotspots.plots.colors import series_style
+from labkit.hotspots.quantities import quantity
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, new_axes
 
 
@@ -83,8 +84,9 @@ def sar_plot(
     scores = list(dict.fromkeys(panel["score"]))
     targets = list(dict.fromkeys(panel["target"]))
     styles = series_style(targets)
-    shifts = dict(zip(targets, _spread(len(targets), 0.6)[::-1], strict=True))
-    ax = new_axes(ax, width_in=7.2, height_in=0.75 * len(scores) + 1.2)
+    lines = [*targets, "mean"] if mean is not None else targets
+    shifts = dict(zip(lines, _spread(len(lines), 0.7)[::-1], strict=True))
+    ax = new_axes(ax, width_in=7.2, height_in=(0.15 * len(lines) + 0.1) * len(scores) + 1.2)
     for row, name in enumerate(reversed(scores)):
         ax.axhspan(row - 0.5, row + 0.5, color="#f6f6f6" if row % 2 else "white", linewidth=0)
         for target in targets:
@@ -95,7 +97,7 @@ def sar_plot(
         if mean is not None:
             for entry in _rows(mean, name):
                 label = "mean" if row == 0 else None
-                _interval(ax, entry, row - 0.42, "#222222", "d", label)
+                _interval(ax, entry, row + shifts["mean"], "#222222", "d", label)
     ax.axvline(0.5, color="#555555", linestyle="--", linewidth=1)
     ax.annotate(
         "chance",
@@ -108,7 +110,7 @@ def sar_plot(
         color="#555555",
     )
     ax.set_xlim(-0.03, 1.03)
-    ax.set_ylim(-0.5 - 0.08 * (mean is not None), len(scores) - 0.5)
+    ax.set_ylim(-0.5, len(scores) - 0.5)
     ax.set_yticks(range(len(scores)), [quantity(name)[0] for name in reversed(scores)])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("AUROC for the atoms whose change moved the affinity")

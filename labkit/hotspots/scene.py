@@ -1,0 +1,215 @@
+"""Coordinates for viewers: the pocket and the ligand, superposed and turned to be looked at.
+
+Frames are superposed on the C-alpha atoms of the pocket (least squares), so that the ligand moves
+and the pocket stands still. The scene is then turned so that the ligand lies flat in the picture
+with its longest axis across, seen from the side with fewer protein atoms in front of it. Lengths
+are in angstrom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from MDAnalysis import AtomGroup
+
+    from labkit.hotspots.systems import Complex
+
+POCKET_CUTOFF = 8.0
+"""Residues with a heavy atom this close to the ligand, in angstrom, are its pocket."""
+
+CHAINS = "ABCDEFGHIJKLMNOPQRSTUVWXY"
+LIGAND_CHAIN = "Z"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A ligand in its pocket over some frames.
+
+    Parameters
+    ----------
+    pocket : AtomGroup
+        Protein heavy atoms shown.
+    ligand : AtomGroup
+        Heavy atoms of the ligand.
+    pocket_xyz : ndarray of shape (n_frames, n_pocket, 3)
+        Positions in angstrom.
+    ligand_xyz : ndarray of shape (n_frames, n_atoms, 3)
+        Positions in angstrom.
+    frames : ndarray of shape (n_frames,)
+        Trajectory index of each frame.
+    """
+
+    pocket: AtomGroup
+    ligand: AtomGroup
+    pocket_xyz: np.ndarray
+    ligand_xyz: np.ndarray
+    frames: np.ndarray
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    def xyz(self) -> np.ndarray:
+        """Positions of pocket and ligand, shape (n_frames, n_pocket + n_atoms, 3)."""
+        return np.concatenate([self.pocket_xyz, self.ligand_xyz], axis=1)
+
+    def pdb(self, values: Sequence[float] | np.ndarray | None = None) -> str:
+        """Text of a PDB file of the first frame, with `values` as the ligand's B-factors."""
+        return pdb_text(self.pocket, self.pocket_xyz[0], self.ligand, self.ligand_xyz[0], values)
+
+
+def pocket_scene(
+    complex: Complex,
+    *,
+    frames: Sequence[int] | np.ndarray | None = None,
+    cutoff: float = POCKET_CUTOFF,
+) -> Scene:
+    """Read some frames of a complex and turn them for a viewer.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    frames : sequence of int, optional
+        Trajectory indices; the first analyzed frame by default. The pocket is that of the first.
+    cutoff : float
+        Radius of the pocket in angstrom.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    ParameterError
+        No residue is that close.
+    """
+    chosen = np.atleast_1d(complex.frames[:1] if frames is None else np.asarray(frames))
+    complex.universe.trajectory[int(chosen[0])]
+    pocket = pocket_atoms(complex, cutoff)
+    xyz = np.empty((len(chosen), len(pocket) + len(complex.heavy), 3))
+    for row, frame in enumerate(chosen):
+        complex.universe.trajectory[int(frame)]
+        xyz[row] = np.concatenate([pocket.positions, complex.heavy.positions])
+    _superpose(xyz, np.flatnonzero(pocket.names == "CA"))
+    n = len(pocket)
+    turned = (xyz - xyz[0, n:].mean(axis=0)) @ _axes(xyz[0, :n], xyz[0, n:]).T
+    turned = turned.astype(np.float32)
+    return Scene(pocket, complex.heavy, turned[:, :n], turned[:, n:], chosen)
+
+
+def pocket_atoms(complex: Complex, cutoff: float) -> AtomGroup:
+    """Heavy atoms of all residues near the ligand in the frame that is loaded."""
+    from MDAnalysis.lib.distances import capped_distance
+
+    pairs = capped_distance(
+        complex.heavy.positions,
+        complex.protein.positions,
+        max_cutoff=cutoff,
+        return_distances=False,
+    )
+    if not len(pairs):
+        raise ParameterError(
+            f"no residue lies within {cutoff:g} Å of the ligand in frame "
+            f"{complex.universe.trajectory.frame}; choose another frame or a larger cutoff."
+        )
+    near = complex.protein[np.unique(pairs[:, 1])].residues
+    return complex.protein[np.isin(complex.protein.resindices, near.resindices)]
+
+
+def _superpose(xyz: np.ndarray, fitted: np.ndarray) -> None:
+    """Lay all frames over the first, in place, by the atoms `fitted`."""
+    from MDAnalysis.analysis.align import rotation_matrix
+
+    if len(fitted) < 3:
+        return
+    target = xyz[0, fitted].mean(axis=0)
+    for row in range(1, len(xyz)):
+        center = xyz[row, fitted].mean(axis=0)
+        rotation, _ = rotation_matrix(xyz[row, fitted] - center, xyz[0, fitted] - target)
+        xyz[row] = (xyz[row] - center) @ rotation.T + target
+
+
+def _axes(pocket: np.ndarray, ligand: np.ndarray) -> np.ndarray:
+    """Rows: across, up, towards the viewer; a proper rotation."""
+    centered = ligand - ligand.mean(axis=0)
+    _, _, axes = np.linalg.svd(centered, full_matrices=len(centered) < 3)
+    depth = (pocket - ligand.mean(axis=0)) @ axes[2]
+    if (depth > 2).sum() > (depth < -2).sum():
+        axes[2] *= -1
+    if np.linalg.det(axes) < 0:
+        axes[1] *= -1
+    return axes
+
+
+def pdb_text(
+    pocket: AtomGroup,
+    pocket_xyz: np.ndarray,
+    ligand: AtomGroup,
+    ligand_xyz: np.ndarray,
+    values: Sequence[float] | np.ndarray | None = None,
+) -> str:
+    """Text of a PDB file: protein as ATOM, ligand as HETATM in chain Z with its bonds.
+
+    Parameters
+    ----------
+    pocket, ligand : AtomGroup
+        Names and residues of the atoms.
+    pocket_xyz, ligand_xyz : ndarray of shape (n, 3)
+        Positions in angstrom.
+    values : sequence of float of shape (n_ligand,), optional
+        B-factors of the ligand; nan is written as -1. The protein's are 0.
+    """
+    segments = {
+        segid: CHAINS[i % len(CHAINS)] for i, segid in enumerate(dict.fromkeys(pocket.segids))
+    }
+    numbers = np.zeros(len(ligand)) if values is None else np.nan_to_num(values, nan=-1.0)
+    lines = [
+        _line("ATOM", i, atom, segments[atom.segid], place, 0.0)
+        for i, (atom, place) in enumerate(zip(pocket, pocket_xyz, strict=True), start=1)
+    ]
+    first = len(lines) + 1
+    lines += [
+        _line("HETATM", i, atom, LIGAND_CHAIN, place, value)
+        for i, (atom, place, value) in enumerate(
+            zip(ligand, ligand_xyz, numbers, strict=True), start=first
+        )
+    ]
+    return "\n".join([*lines, *_bonds(ligand, first), "END", ""])
+
+
+def _line(
+    record: str, serial: int, atom: object, chain: str, place: np.ndarray, value: float
+) -> str:
+    name, element = str(atom.name), str(atom.element).upper()  # type: ignore[attr-defined]
+    padded = name[:4] if len(name) > 3 or len(element) > 1 else f" {name:<3}"
+    residue = atom.residue  # type: ignore[attr-defined]
+    x, y, z = place
+    return (
+        f"{record:<6}{serial % 100000:5d} {padded:<4} {residue.resname[:3]:>3} {chain}"
+        f"{residue.resid % 10000:4d}    {x:8.3f}{y:8.3f}{z:8.3f}{1:6.2f}{value:6.2f}"
+        f"          {element:>2}"
+    )
+
+
+def _bonds(ligand: AtomGroup, first: int) -> list[str]:
+    serial = {int(index): first + i for i, index in enumerate(ligand.indices)}
+    partners: dict[int, list[int]] = {number: [] for number in serial.values()}
+    bonds = ligand.bonds.indices.tolist() if hasattr(ligand, "bonds") else []
+    for a, b in bonds:
+        if a in serial and b in serial:
+            partners[serial[a]].append(serial[b])
+            partners[serial[b]].append(serial[a])
+    return [
+        "CONECT" + "".join(f"{number:5d}" for number in (atom, *sorted(others)[:4]))
+        for atom, others in partners.items()
+        if others
+    ]

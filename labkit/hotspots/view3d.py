@@ -1,0 +1,382 @@
+"""The ligand colored by its scores: flat, in 3D, and moving in its pocket.
+
+`depict_hotspots` draws it flat, for print; `show_hotspots` in its pocket, with py3Dmol (survives
+batch runs and exported HTML) or nglview (JupyterLab); `play_trajectory` plays frames with nglview.
+All show the same colors for the same values: light gray is low, dark red high.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from rdkit import Chem
+from rdkit.Geometry import Point3D
+
+from labkit.choices import not_allowed
+from labkit.errors import ParameterError
+from labkit.hotspots.quantities import quantity
+from labkit.hotspots.scene import POCKET_CUTOFF, Scene, pdb_text, pocket_scene
+from labkit.viz.colors import MISSING, ColorScale
+from labkit.viz.depiction import Drawing, draw_molecule
+from labkit.viz.molecules import MoleculeView
+from labkit.viz.structures import view_frames
+
+if TYPE_CHECKING:
+    import nglview
+
+    from labkit.hotspots.ranking import HotspotTable
+    from labkit.hotspots.systems import Complex
+
+    Values: TypeAlias = HotspotTable | pd.DataFrame | pd.Series | Sequence[float] | np.ndarray
+
+BACKENDS = ("py3Dmol", "nglview")
+MAX_FRAMES = 50
+"""Frames that the player holds: with a pocket of 500 atoms, 300 kB."""
+
+TOUCH = 4.0
+"""Residues with a heavy atom this close to the ligand, in angstrom, get a stick and a name."""
+
+PROTEIN_GRAY = "#c8c8c8"
+VERDICTS = {"anchor": -1.0, "undetermined": 0.0, "dynamic": 1.0}
+
+
+def atom_values(complex: Complex, values: Values, score: str = "score") -> np.ndarray:
+    """One number for each heavy atom of the ligand, in its order.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    values : HotspotTable, DataFrame, Series or sequence of float
+        A table has one row an atom, named in a column ``atom`` or by its index; a sequence is in
+        the order of ``complex.atom_names``.
+    score : str
+        Column of a table; ``"verdict"`` gives -1 for anchors and 1 for dynamic atoms.
+
+    Returns
+    -------
+    ndarray of shape (n_atoms,)
+
+    Raises
+    ------
+    ParameterError
+        No such column, or not one value an atom.
+    """
+    table = getattr(values, "frame", values)
+    if isinstance(table, pd.DataFrame):
+        table = table.set_index("atom") if "atom" in table else table
+        if score not in table:
+            raise ParameterError(not_allowed("score", score, [str(c) for c in table.columns]))
+        table = table[score].map(VERDICTS) if score == "verdict" else table[score]
+    names = list(complex.atom_names)
+    if isinstance(table, pd.Series) and set(names) <= set(table.index):
+        table = table.loc[names]
+    numbers = np.asarray(table, dtype=float)
+    if numbers.shape != (len(names),):
+        raise ParameterError(
+            f"values has shape {numbers.shape}; the ligand has {len(names)} heavy atoms: give one "
+            "value for each, in the order of complex.atom_names."
+        )
+    return numbers
+
+
+def score_scale(values: np.ndarray, score: str = "score") -> ColorScale:
+    """Colors of a score: light gray is low, dark red high; verdicts from blue to vermillion."""
+    if score == "verdict":
+        return ColorScale(-1, 1, "diverging", "anchor (blue), undetermined, dynamic (red)")
+    label, unit = quantity(score)
+    return ColorScale.for_values(values, label=label, unit=unit, signed=False, ramp="heat")
+
+
+def depict_hotspots(
+    complex: Complex,
+    values: Values,
+    *,
+    score: str = "score",
+    top: int = 5,
+    marked: str | None = None,
+    scale: ColorScale | None = None,
+    width_px: int = 560,
+    height_px: int = 400,
+) -> Drawing:
+    """Draw the ligand flat, atoms colored by a score; prints in any export.
+
+    Parameters
+    ----------
+    complex, values, score : Complex, table or numbers, str
+        As in `atom_values`.
+    top : int
+        How many of the highest atoms are named.
+    marked : str, optional
+        Another atom that is named.
+    scale : ColorScale, optional
+        Common scale for several drawings.
+    width_px, height_px : int
+        Size in pixels.
+
+    Returns
+    -------
+    Drawing
+    """
+    numbers = atom_values(complex, values, score)
+    scale = scale or score_scale(numbers, score)
+    known = np.where(np.isfinite(numbers), numbers, -np.inf)
+    named = [i for i in np.argsort(-known, kind="stable")[:top].tolist() if known[i] > -np.inf]
+    if marked is not None:
+        named.append(complex.atom_names.index(marked))
+    return draw_molecule(
+        heavy_mol(complex),
+        numbers.tolist(),
+        label=scale.label,
+        unit=scale.unit,
+        scale=scale,
+        notes={i: complex.atom_names[i] for i in named},
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def heavy_mol(complex: Complex, xyz: np.ndarray | None = None) -> Chem.Mol:
+    """The ligand without hydrogens, atoms in the order of the tables.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    xyz : ndarray of shape (n_atoms, 3), optional
+        Positions of the heavy atoms in angstrom; those of the first frame by default.
+    """
+    order = [int(i) for i in complex.heavy_in_mol]
+    hydrogens = [a.GetIdx() for a in complex.mol.GetAtoms() if a.GetIdx() not in set(order)]
+    mol = Chem.RemoveAllHs(Chem.RenumberAtoms(complex.mol, [*order, *hydrogens]))
+    if xyz is not None:
+        for i, place in enumerate(np.asarray(xyz, dtype=float)):
+            mol.GetConformer().SetAtomPosition(i, Point3D(*place.tolist()))
+    return mol
+
+
+def show_hotspots(
+    complex: Complex,
+    values: Values,
+    *,
+    score: str = "score",
+    backend: str = "py3Dmol",
+    frame: int | None = None,
+    scale: ColorScale | None = None,
+    pocket: float = POCKET_CUTOFF,
+    width_px: int = 640,
+    height_px: int = 440,
+) -> MoleculeView | nglview.NGLWidget:
+    """Show the ligand in its pocket, atoms colored by a score.
+
+    Parameters
+    ----------
+    complex, values, score : Complex, table or numbers, str
+        As in `atom_values`.
+    backend : {"py3Dmol", "nglview"}
+        py3Dmol shows in JupyterLab, after batch runs and in exported HTML; nglview in JupyterLab.
+    frame : int, optional
+        Trajectory index; the first analyzed frame by default.
+    scale : ColorScale, optional
+        Common scale for several views.
+    pocket : float
+        Residues this close to the ligand are shown, in angstrom.
+    width_px, height_px : int
+        Size in pixels.
+
+    Returns
+    -------
+    MoleculeView or NGLWidget
+        Click an atom to see its name and value.
+
+    Raises
+    ------
+    ParameterError
+        Unknown backend, or values that do not fit the ligand.
+    """
+    if backend not in BACKENDS:
+        raise ParameterError(not_allowed("backend", backend, BACKENDS))
+    numbers = atom_values(complex, values, score)
+    scale = scale or score_scale(numbers, score)
+    scene = pocket_scene(complex, frames=None if frame is None else [frame], cutoff=pocket)
+    if backend == "nglview":
+        return _nglview(scene, numbers, scale, width_px, height_px)
+    drawing = depict_hotspots(
+        complex, numbers, score=score, scale=scale, width_px=width_px, height_px=height_px
+    )
+    mol = heavy_mol(complex, scene.ligand_xyz[0])
+    words = [
+        f"{name}: {'not known' if np.isnan(value) else f'{value:.3g}'}"
+        for name, value in zip(complex.atom_names, numbers, strict=True)
+    ]
+    viewer = _py3dmol(scene, mol, [scale.color(v) for v in numbers], words, width_px, height_px)
+    return MoleculeView(mol, drawing, viewer, width_px, height_px)
+
+
+def play_trajectory(
+    complex: Complex,
+    values: Values | None = None,
+    *,
+    score: str = "score",
+    n_frames: int = MAX_FRAMES,
+    scale: ColorScale | None = None,
+    pocket: float = POCKET_CUTOFF,
+    width_px: int = 560,
+    height_px: int = 420,
+) -> nglview.NGLWidget:
+    """Play the ligand moving in its pocket with nglview, atoms colored by a score.
+
+    Parameters
+    ----------
+    complex, values, score : Complex, table or numbers, str
+        As in `atom_values`; one color without values.
+    n_frames : int
+        Frames shown, evenly spaced over those analyzed; at most `MAX_FRAMES`, which keeps
+        the notebook small.
+    scale, pocket, width_px, height_px
+        As in `show_hotspots`.
+
+    Returns
+    -------
+    NGLWidget
+        Frames superposed on the pocket, which is that of the first frame.
+
+    Raises
+    ------
+    ParameterError
+        `n_frames` is not allowed, or values that do not fit the ligand.
+    """
+    if not 1 <= n_frames <= MAX_FRAMES:
+        raise ParameterError(f"n_frames={n_frames} is not allowed; give 1 to {MAX_FRAMES}.")
+    numbers = np.zeros(complex.n_atoms) if values is None else atom_values(complex, values, score)
+    scale = scale or score_scale(numbers, score)
+    places = np.linspace(0, complex.n_frames - 1, min(n_frames, complex.n_frames))
+    scene = pocket_scene(complex, frames=complex.frames[places.round().astype(int)], cutoff=pocket)
+    return _nglview(scene, numbers, scale, width_px, height_px)
+
+
+def pdb_block(
+    complex: Complex,
+    values: Sequence[float] | np.ndarray | None = None,
+    *,
+    frame: int | None = None,
+) -> str:
+    """Text of a PDB file of the whole complex, with `values` as the ligand's B-factors.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    values : sequence of float of shape (n_atoms,), optional
+        B-factor of each heavy atom of the ligand; nan is written as -1.
+    frame : int, optional
+        Trajectory index; the first analyzed frame by default.
+    """
+    at = int(complex.frames[0] if frame is None else frame)
+    protein = complex.positions(at, complex.protein)
+    ligand = complex.positions(at, complex.heavy)
+    return pdb_text(complex.protein, protein, complex.heavy, ligand, values)
+
+
+def touching_residues(scene: Scene, cutoff: float = TOUCH) -> list[int]:
+    """Indices of the residues whose heavy atoms come close to the ligand in the first frame."""
+    from MDAnalysis.lib.distances import distance_array
+
+    near = distance_array(scene.pocket_xyz[0], scene.ligand_xyz[0]).min(axis=1) < cutoff
+    return np.unique(scene.pocket.resindices[near]).tolist()
+
+
+def _py3dmol(
+    scene: Scene,
+    mol: Chem.Mol,
+    colors: Sequence[str],
+    words: Sequence[str],
+    width_px: int,
+    height_px: int,
+) -> str:
+    """py3Dmol's HTML: model 0 is the pocket, model 1 the ligand."""
+    import py3Dmol
+
+    view = py3Dmol.view(width=width_px, height=height_px)
+    nothing = scene.ligand[:0]
+    view.addModel(pdb_text(scene.pocket, scene.pocket_xyz[0], nothing, np.empty((0, 3))), "pdb")
+    view.addModel(Chem.MolToMolBlock(mol), "sdf")
+    view.setStyle({"model": 0}, {"cartoon": {"color": PROTEIN_GRAY, "opacity": 0.6}})
+    for residue in touching_residues(scene):
+        atoms = np.flatnonzero(scene.pocket.resindices == residue)
+        chosen = {"model": 0, "index": atoms.tolist()}
+        view.addStyle(chosen, {"stick": {"radius": 0.07, "color": PROTEIN_GRAY}})
+        _name_residue(view, scene, atoms)
+    for color in sorted(set(colors)):
+        atoms_of = [i for i, other in enumerate(colors) if other == color]
+        ball, stick = {"scale": 0.27, "color": color}, {"radius": 0.16, "color": color}
+        view.setStyle({"model": 1, "index": atoms_of}, {"sphere": ball, "stick": stick})
+    view.setClickable({"model": 1}, True, _CLICK.replace("WORDS", json.dumps(list(words))))
+    view.zoomTo({"model": 1})
+    view.zoom(0.85)
+    return str(view.write_html())
+
+
+_CLICK = """function (atom, viewer) {
+  if (atom.shown) { viewer.removeLabel(atom.shown); delete atom.shown; return; }
+  var words = WORDS;
+  atom.shown = viewer.addLabel(words[atom.index], {position: atom, inFront: true, fontSize: 13,
+    fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.85, borderColor: "#999999",
+    borderThickness: 1});
+}"""
+
+
+def _name_residue(view: Any, scene: Scene, atoms: np.ndarray) -> None:
+    residue = scene.pocket[atoms[0]].residue
+    ends = scene.pocket_xyz[0, atoms]
+    nearest = np.linalg.norm(ends[:, None] - scene.ligand_xyz[0], axis=2).min(axis=1)
+    x, y, z = ends[int(np.argmax(nearest))].tolist()
+    style = {
+        "position": {"x": x, "y": y, "z": z},
+        "fontSize": 10,
+        "fontColor": "#666666",
+        "showBackground": False,
+        "inFront": True,
+    }
+    view.addLabel(f"{residue.resname.title()}{residue.resid}", style)
+
+
+def _nglview(
+    scene: Scene, values: np.ndarray, scale: ColorScale, width_px: int, height_px: int
+) -> nglview.NGLWidget:
+    view = view_frames(
+        scene.pdb(values),
+        scene.xyz(),
+        representation="line",
+        width_px=width_px,
+        height_px=height_px,
+    )
+    view.clear_representations()
+    view.add_representation("cartoon", selection="polymer", color=PROTEIN_GRAY, opacity=0.55)
+    close = np.flatnonzero(np.isin(scene.pocket.resindices, touching_residues(scene)))
+    if len(close):
+        view.add_representation("licorice", selection=_at(close), color=PROTEIN_GRAY, radius=0.08)
+    atoms = len(scene.pocket) + np.arange(len(values))
+    known = np.isfinite(values)
+    ramp = [scale.color(value) for value in np.linspace(scale.low, scale.high, 9)]
+    by_value = {
+        "color_scheme": "bfactor",
+        "color_scale": ramp,
+        "color_domain": [scale.low, scale.high],
+        "color_mode": "rgb",
+    }
+    for chosen, colors in ((known, by_value), (~known, {"color": MISSING})):
+        if chosen.any():
+            selection = _at(atoms[chosen])
+            view.add_representation("ball+stick", selection=selection, aspect_ratio=1.7, **colors)
+    view.center(_at(atoms))
+    return view
+
+
+def _at(atoms: np.ndarray) -> str:
+    """NGL's selection of atoms by their index in the structure."""
+    return "@" + ",".join(str(atom) for atom in atoms.tolist())

@@ -11,8 +11,10 @@ from typing import Any
 _EXPORTS = {
     "Planted": "planted",
     "PlantedResults": "recovery",
-    "SarPanel": "panel",
+    "SarPanel": "evidence",
     "SarSites": "sar",
+    "panel_complexes": "panel",
+    "panel_of": "evidence",
     "planted_check": "recovery",
     "planted_trajectory": "planted",
     "sar_benchmark": "sar",

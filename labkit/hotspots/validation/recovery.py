@@ -71,12 +71,23 @@ class PlantedResults:
             }
         )
 
+    def headline(self) -> dict[str, float]:
+        """Main numbers as plain floats: the latent spread's, and PCA's and flicker's AUROC."""
+        table = self.summary
+        return {
+            "planted_auroc": float(table.loc["latent_spread", "auroc_min"]),
+            "planted_auroc_pca": float(table.loc["pca_spread", "auroc_min"]),
+            "planted_auroc_flicker": float(table.loc["flicker", "auroc_min"]),
+            "planted_fall": float(table.loc["latent_spread", "fall_min"]),
+        }
+
 
 def planted_check(
     *,
     seeds: Sequence[int] = (0,),
     dwells: Sequence[float] = (25,),
     epochs: int = 10,
+    networks: int = 1,
     n_frames: int | None = None,
     window: int = 16,
     stride: int = 4,
@@ -92,7 +103,10 @@ def planted_check(
     dwells : sequence of float
         Mean dwell times of the hotspot's states, frames.
     epochs : int
-        Of each of the two autoencoders per trajectory.
+        Of each autoencoder.
+    networks : int
+        Autoencoders whose spreads are averaged, for the trajectory as it is and as many again for
+        the shuffled one.
     n_frames : int, optional
         As for :func:`planted_trajectory`.
     window, stride : int
@@ -109,17 +123,18 @@ def planted_check(
     Raises
     ------
     ParameterError
-        No seed or no dwell time.
+        No seed, no dwell time or no network.
     CollapsedLatentError
         The autoencoder learned nothing from a trajectory; too few epochs, usually.
     """
-    if not len(seeds) or not len(dwells):
+    if not len(seeds) or not len(dwells) or networks < 1:
         raise ParameterError(
-            f"seeds={list(seeds)} and dwells={list(dwells)}: give at least one of each."
+            f"seeds={list(seeds)}, dwells={list(dwells)} and networks={networks}: give at least "
+            "one of each."
         )
     cases = [(float(dwell), int(seed)) for dwell in dwells for seed in seeds]
-    recipe = _Recipe(window, stride, replace(config, epochs=epochs))
-    counted = _Epochs(progress, 2 * epochs * len(cases))
+    recipe = _Recipe(window, stride, replace(config, epochs=epochs), networks)
+    counted = _Epochs(progress, 2 * epochs * networks * len(cases))
     rows, atoms, lengths = [], [], {}
     for dwell, seed in cases:
         planted = planted_trajectory(seed=seed, dwell=dwell, n_frames=n_frames)
@@ -139,6 +154,7 @@ class _Recipe:
     window: int
     stride: int
     config: CVAEConfig
+    networks: int
 
 
 class _Epochs:
@@ -161,14 +177,16 @@ class _Epochs:
 def _scored(
     planted: Planted, contacts: ContactMatrices, recipe: _Recipe, counted: _Epochs, text: str
 ) -> pd.DataFrame:
-    """All scores of all atoms, columns :data:`SCORES`; only the unshuffled fit must be active."""
+    """All scores of all atoms, columns :data:`SCORES`; only the unshuffled fits must be active."""
     windows = atom_windows(contacts, window=recipe.window, stride=recipe.stride)
-    fit = fit_cvae(windows, recipe.config, seed=planted.seed, progress=counted.during(text))
-    counted.fitted(recipe.config.epochs)
+    fits = []
+    for seed in range(planted.seed, planted.seed + recipe.networks):
+        fits.append(fit_cvae(windows, recipe.config, seed=seed, progress=counted.during(text)))
+        counted.fitted(recipe.config.epochs)
     if contacts is planted.contacts:
-        require_active([fit])
+        require_active(fits)
     scores = contact_scores(contacts)
-    scores["latent_spread"] = latent_spread(fit.latent(windows))
+    scores["latent_spread"] = np.mean([latent_spread(fit.latent(windows)) for fit in fits], axis=0)
     scores["pca_spread"] = pca_spread(windows)
     scores["rmsf"] = planted.rmsf
     return scores[list(SCORES)]

@@ -22,10 +22,11 @@ import pandas as pd
 
 from labkit import __version__
 from labkit.errors import ParameterError
+from labkit.hotspots.affinity import simulate_lead
 from labkit.hotspots.clustering import ClusterComparison, compare_clusterings
 from labkit.hotspots.config import HotspotConfig
 from labkit.hotspots.contacts import ContactMatrices, compute_contacts, soft_contacts
-from labkit.hotspots.examples import example, series
+from labkit.hotspots.examples import example
 from labkit.hotspots.fragments import Fragments, fragment_atoms
 from labkit.hotspots.growth import growth_space
 from labkit.hotspots.ranking import HotspotTable, rank_atoms, seed_scores
@@ -158,29 +159,27 @@ def load_system(config: HotspotConfig, *, progress: Progress | None = None) -> C
     -------
     Complex
     """
-    frames = {"start": config.start, "stop": config.stop, "step": config.step}
+    frames = slice(config.start, config.stop, config.step)
     if config.simulate:
         assert config.target is not None
         return _simulated(config, frames, progress)
     if config.topology is None:
-        return example(config.system, **frames)
+        return example(config.system, start=frames.start, stop=frames.stop, step=frames.step)
     return load_complex(
         config.topology,
         list(config.trajectory) or None,
         ligand=config.ligand,
         template=config.template,
-        **frames,
+        start=frames.start,
+        stop=frames.stop,
+        step=frames.step,
     )
 
 
-def _simulated(
-    config: HotspotConfig, frames: dict[str, int | None], progress: Progress | None
-) -> Complex:
-    from labkit.hotspots.simulate import simulate_pocket
-
+def _simulated(config: HotspotConfig, frames: slice, progress: Progress | None) -> Complex:
     assert config.target is not None
-    run = simulate_pocket(
-        series(config.target),
+    run = simulate_lead(
+        config.target,
         Path(config.out_dir or ".") / f"md-{config.target}-seed{config.seed}",
         ps=1000 * config.md_ns,
         seed=config.seed,
@@ -190,8 +189,10 @@ def _simulated(
         run.topology,
         run.trajectory,
         template=run.ligand,
-        name=f"{config.target} (simulated here)",
-        **frames,
+        name=f"{config.target}, simulated",
+        start=frames.start,
+        stop=frames.stop,
+        step=frames.step,
     )
 
 

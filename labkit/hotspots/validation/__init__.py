@@ -20,6 +20,7 @@ _EXPORTS = {
     "sar_benchmark": "sar",
     "sar_panel": "panel",
     "sar_sites": "sar",
+    "simulated_ligand": "panel",
     "time_shuffle": "planted",
 }
 __all__ = list(_EXPORTS)

@@ -1,7 +1,7 @@
 """The ligand colored by its scores: flat, in 3D, and moving in its pocket.
 
 `depict_hotspots` draws it flat, for print; `show_hotspots` in its pocket, with py3Dmol (survives
-batch runs and exported HTML) or nglview (JupyterLab); `play_trajectory` plays frames with nglview.
+batch runs and exported HTML) or nglview (JupyterLab); `show_trajectory` plays frames with nglview.
 All show the same colors for the same values: light gray is low, dark red high.
 """
 
@@ -41,6 +41,7 @@ TOUCH = 4.0
 """Residues with a heavy atom this close to the ligand, in angstrom, get a stick and a name."""
 
 PROTEIN_GRAY = "#c8c8c8"
+MARK_COLOR = "#56B4E9"
 VERDICTS = {"anchor": -1.0, "undetermined": 0.0, "dynamic": 1.0}
 
 
@@ -217,7 +218,7 @@ def show_hotspots(
     return MoleculeView(mol, drawing, viewer, width_px, height_px)
 
 
-def play_trajectory(
+def show_trajectory(
     complex: Complex,
     values: Values | None = None,
     *,
@@ -374,7 +375,22 @@ def _nglview(
             selection = _at(atoms[chosen])
             view.add_representation("ball+stick", selection=selection, aspect_ratio=1.7, **colors)
     view.center(_at(atoms))
+    view.labkit_first_ligand_atom = len(scene.pocket)
     return view
+
+
+def first_ligand_atom(view: nglview.NGLWidget) -> int:
+    """Index, in a view of `show_trajectory` or `show_hotspots`, of the ligand's first atom."""
+    return int(view.labkit_first_ligand_atom)
+
+
+def mark_atom(view: nglview.NGLWidget, atom: int) -> None:
+    """Put a translucent ball around one heavy atom of the ligand in a view with nglview."""
+    selection = _at(np.array([first_ligand_atom(view) + atom]))
+    view._remove_representations_by_name("spacefill")
+    view.add_representation(
+        "spacefill", selection=selection, color=MARK_COLOR, opacity=0.45, radius=0.9
+    )
 
 
 def _at(atoms: np.ndarray) -> str:

@@ -1,4 +1,8 @@
-"""The inner loop of contact extraction: what one process computes from one range of frames."""
+"""The inner loop of contact extraction: what one process computes from one range of frames.
+
+Squared distances come from |p - l|^2 = |p|^2 - 2 p.l + |l|^2, so that a matrix product does the
+work, and a square root is taken only of the smallest one to each residue.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
     from labkit.hotspots.systems import Complex
 
-BLOCK = 32  # frames: the neighborhood hardly changes over them, and their distances stay in cache
+BLOCK = 16  # frames: the neighborhood hardly changes over them, and their distances stay in cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,37 +102,53 @@ def extract(task: ContactTask) -> list[ContactBlock]:
     frames = iter(_read(task))
     for begin in range(0, len(task.frames), BLOCK):
         numbers = task.frames[begin : begin + BLOCK]
-        for k, frame in enumerate(numbers):
+        for k in range(len(numbers)):
             positions = next(frames).positions
             np.take(positions, task.ligand, axis=0, out=ligand[k])
             np.take(positions, task.protein, axis=0, out=protein[k])
-            if not np.isfinite(ligand[k].sum() + protein[k].sum()):
-                raise ParameterError(_not_numbers(task, positions, int(frame)))
-        n = len(numbers)
-        blocks.append(_block(ligand[:n], protein[:n], residue_of, task.cutoff))
+        x, y = ligand[: len(numbers)], protein[: len(numbers)]
+        if not np.isfinite(x.sum() + y.sum()):
+            _require_numbers(task, np.concatenate([x, y], axis=1), numbers)
+        blocks.append(_block(x, y, residue_of, task.cutoff))
     return blocks
 
 
 def _block(
     ligand: np.ndarray, protein: np.ndarray, residue_of: np.ndarray, cutoff: float
 ) -> ContactBlock:
-    from MDAnalysis.lib.distances import distance_array
-
     low = ligand.min(axis=(0, 1)) - cutoff
     high = ligand.max(axis=(0, 1)) + cutoff
     near = np.flatnonzero(((protein.max(axis=0) > low) & (protein.min(axis=0) < high)).all(axis=1))
     n_frames, n_atoms = ligand.shape[:2]
     if not len(near):
         return ContactBlock(np.empty((0, n_frames, n_atoms), np.float32), near)
-    pairs = np.empty((len(near), n_frames, n_atoms), dtype=np.float32)
-    of_frame = np.empty((len(near), n_atoms))
-    for k in range(n_frames):
-        distance_array(protein[k, near], ligand[k], result=of_frame)
-        pairs[:, k] = of_frame
+    squares = _squared_distances(protein[:, near], ligand)
     first = np.flatnonzero(np.diff(residue_of[near], prepend=-1))
-    distances = np.stack([atoms.min(axis=0) for atoms in np.split(pairs, first[1:])])
+    smallest = np.empty((len(first), n_frames, n_atoms), dtype=np.float32)
+    for k, atoms in enumerate(np.split(squares, first[1:])):
+        np.minimum.reduce(atoms, axis=0, out=smallest[k])
+    distances = np.sqrt(np.maximum(smallest, 0.0, out=smallest), out=smallest)
     distances[distances >= cutoff] = np.inf
     return ContactBlock(distances, residue_of[near[first]])
+
+
+def _squared_distances(protein: np.ndarray, ligand: np.ndarray) -> np.ndarray:
+    """Squared distances (n_protein_atoms, n_frames, n_ligand_atoms), as one product per frame.
+
+    (p, |p|^2, 1) . (-2 l, 1, |l|^2) = |p - l|^2, with the origin at the ligand so that little
+    cancels: within 30 angstrom of it the error of a distance above 1 angstrom is below 3e-4.
+    """
+    center = ligand.mean(axis=(0, 1))
+    p = np.ones((len(protein), 5, protein.shape[1]), dtype=np.float32)
+    np.subtract(protein.transpose(0, 2, 1), center[:, None], out=p[:, :3])
+    np.einsum("fia,fia->fa", p[:, :3], p[:, :3], out=p[:, 3])
+    x = ligand.transpose(0, 2, 1) - center[:, None]
+    q = np.ones((len(x), 5, x.shape[2]), dtype=np.float32)
+    q[:, :3] = -2.0 * x
+    np.einsum("fia,fia->fa", x, x, out=q[:, 4])
+    squares = np.empty((p.shape[2], len(p), q.shape[2]), dtype=np.float32)
+    np.matmul(p.transpose(0, 2, 1), q, out=squares.transpose(1, 0, 2))
+    return squares
 
 
 def _read(task: ContactTask) -> Iterator[Any]:
@@ -139,9 +159,12 @@ def _read(task: ContactTask) -> Iterator[Any]:
     return iter(task.universe.trajectory[task.frames])
 
 
-def _not_numbers(task: ContactTask, positions: np.ndarray, frame: int) -> str:
+def _require_numbers(task: ContactTask, positions: np.ndarray, frames: np.ndarray) -> None:
     from labkit.hotspots.systems import not_a_number
 
-    mine = np.concatenate([task.ligand, task.protein])
-    wrong = mine[~np.isfinite(positions[mine]).all(axis=1)]
-    return not_a_number(task.universe.atoms[wrong[0]], frame, len(wrong))
+    wrong = ~np.isfinite(positions).all(axis=2)
+    for frame, atoms in zip(frames, wrong, strict=True):
+        if atoms.any():
+            first = np.concatenate([task.ligand, task.protein])[atoms][0]
+            atom = task.universe.atoms[first]
+            raise ParameterError(not_a_number(atom, int(frame), int(atoms.sum())))

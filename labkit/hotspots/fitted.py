@@ -24,7 +24,7 @@ from torch import Tensor
 
 from labkit.errors import LabkitError, ParameterError
 from labkit.hotspots.cvae import ConvVAE, kl_per_dim, reconstruction_nats
-from labkit.hotspots.optimization import one_thread
+from labkit.hotspots.optimization import reproducible
 from labkit.hotspots.temporal import AtomWindows
 
 ACTIVE_VARIANCE = 0.01
@@ -115,7 +115,7 @@ class Latent(NamedTuple):
     log_var: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedCVAE:
     """A trained autoencoder.
 
@@ -160,7 +160,7 @@ class FittedCVAE:
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Decode the means of images: contacts in [0, 1], of the images' shape."""
         device = device_of(self.model)
-        with torch.no_grad(), one_thread():
+        with torch.no_grad(), reproducible():
             parts = [
                 torch.sigmoid(self.model.decode(self.model.encode(x.to(device))[0])).cpu()
                 for x in self._pieces(images)
@@ -169,7 +169,7 @@ class FittedCVAE:
 
     def negative_elbo(self, images: np.ndarray, *, draws: int = 1, seed: int = 0) -> float:
         """Reconstruction plus KL of images, nats per image, averaged over draws of z."""
-        with torch.no_grad(), one_thread():
+        with torch.no_grad(), reproducible():
             return sum(score(self.model, self._pieces(images), draws=draws, seed=seed))
 
     def _pieces(self, images: np.ndarray) -> Iterator[Tensor]:
@@ -246,7 +246,7 @@ def mean_image(windows: AtomWindows, index: np.ndarray) -> Tensor:
 def encode_batches(model: ConvVAE, images: Iterable[Tensor]) -> Latent:
     """Mean and log-variance of all batches of images."""
     device = device_of(model)
-    with torch.no_grad(), one_thread():
+    with torch.no_grad(), reproducible():
         parts = [model.encode(x.to(device)) for x in images]
     mu, log_var = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     return Latent(mu, log_var)

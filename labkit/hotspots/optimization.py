@@ -62,32 +62,37 @@ class Adam:
             p.grad = None
 
 
-class _Threads:
-    """How many fits want one thread now, and how many threads torch had before."""
+class _Settings:
+    """Who calculates reproducibly now, and what torch was set to before."""
 
     lock = threading.Lock()
-    wanted = 0
-    before = 1
+    users = 0
+    threads = 1
+    deterministic = False
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch calculate in one thread; what was set before comes back with the last that leaves.
+def reproducible() -> Iterator[None]:
+    """Let torch calculate in one thread, and on a GPU with deterministic convolutions only.
 
-    Images this small gain nothing from more threads, and sums in one thread are reproducible.
+    Images this small gain nothing from more threads, and sums in one thread have one order. May be
+    entered by several threads at a time; what was set before comes back with the last that leaves.
     """
-    with _Threads.lock:
-        if _Threads.wanted == 0:
-            _Threads.before = torch.get_num_threads()
-        _Threads.wanted += 1
+    with _Settings.lock:
+        if _Settings.users == 0:
+            _Settings.threads = torch.get_num_threads()
+            _Settings.deterministic = torch.backends.cudnn.deterministic
+        _Settings.users += 1
         torch.set_num_threads(1)
+        torch.backends.cudnn.deterministic = True
     try:
         yield
     finally:
-        with _Threads.lock:
-            _Threads.wanted -= 1
-            if _Threads.wanted == 0:
-                torch.set_num_threads(_Threads.before)
+        with _Settings.lock:
+            _Settings.users -= 1
+            if _Settings.users == 0:
+                torch.set_num_threads(_Settings.threads)
+                torch.backends.cudnn.deterministic = _Settings.deterministic
 
 
 def pick_device(name: str) -> torch.device:

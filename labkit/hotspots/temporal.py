@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
 
 from labkit.errors import ParameterError
+from labkit.hotspots.contacts import ContactMatrices, soft_contacts
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ MIN_WINDOWS = 64
 """With fewer windows of an atom, intervals of its rank are wide."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AtomWindows:
     """Images of all ligand atoms over all windows.
 
@@ -98,11 +98,6 @@ class AtomWindows:
         """Window of each image of `flat`, shape (n_images,)."""
         return np.tile(np.arange(self.n_windows), self.n_atoms)
 
-    @cached_property
-    def mean(self) -> np.ndarray:
-        """Average image, shape (window, n_residues)."""
-        return self.images.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-
     def flat(self) -> np.ndarray:
         """All images, atom by atom, as a copy of shape (n_images, 1, window, n_residues)."""
         return np.ascontiguousarray(self.images).reshape(self.n_images, *self.input_shape)
@@ -114,7 +109,11 @@ class AtomWindows:
 
 
 def atom_windows(
-    contacts: Any, *, window: int = 16, stride: int = 4, replica: np.ndarray | None = None
+    contacts: ContactMatrices | ArrayLike,
+    *,
+    window: int = 16,
+    stride: int = 4,
+    replica: ArrayLike | None = None,
 ) -> AtomWindows:
     """Cut contacts into windows of time, one image per ligand atom and window.
 
@@ -159,11 +158,11 @@ def atom_windows(
 
 
 def temporal_channels(
-    contacts: Any,
+    contacts: ContactMatrices | ArrayLike,
     *,
     kind: str = "none",
     lag: int | None = None,
-    replica: np.ndarray | None = None,
+    replica: ArrayLike | None = None,
 ) -> np.ndarray:
     """Contact maps of single frames with channels that tell how they change.
 
@@ -264,10 +263,8 @@ def replica_runs(replica: np.ndarray) -> list[tuple[int, int, int]]:
     return [(first, last, int(replica[first])) for first, last in zip(firsts, lasts, strict=True)]
 
 
-def _as_soft_contacts(contacts: Any) -> np.ndarray:
-    if hasattr(contacts, "distances"):
-        from labkit.hotspots.contacts import soft_contacts
-
+def _as_soft_contacts(contacts: ContactMatrices | ArrayLike) -> np.ndarray:
+    if isinstance(contacts, ContactMatrices):
         contacts = soft_contacts(contacts.distances)
     C = np.asarray(contacts, dtype=np.float32)
     if C.ndim != 3 or 0 in C.shape:
@@ -289,9 +286,11 @@ def _as_soft_contacts(contacts: Any) -> np.ndarray:
     return C
 
 
-def _replica_of(contacts: Any, replica: Any, n_frames: int) -> np.ndarray:
-    if replica is None:
-        replica = getattr(contacts, "replica", None)
+def _replica_of(
+    contacts: ContactMatrices | ArrayLike, replica: ArrayLike | None, n_frames: int
+) -> np.ndarray:
+    if replica is None and isinstance(contacts, ContactMatrices):
+        replica = contacts.replica
     replica = np.zeros(n_frames, dtype=int) if replica is None else np.asarray(replica)
     if replica.shape != (n_frames,):
         raise ParameterError(

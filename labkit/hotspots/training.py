@@ -39,7 +39,7 @@ from labkit.hotspots.fitted import (
     score,
     units_active,
 )
-from labkit.hotspots.optimization import Adam, one_thread, pick_device
+from labkit.hotspots.optimization import Adam, pick_device, reproducible
 from labkit.hotspots.temporal import AtomWindows, time_blocks
 
 __all__ = [
@@ -90,7 +90,7 @@ def fit_cvae(
     """
     began = time.perf_counter()
     where = pick_device(device)
-    with one_thread():
+    with reproducible():
         run = _Run(windows, config, seed, where)
         for epoch in range(config.epochs):
             run.train(epoch)

@@ -133,7 +133,7 @@ class ContactMatrices:
         )
 
     def lifetimes(self, cutoff: float = CONTACT, gap: int = 1) -> pd.DataFrame:
-        """Lifetimes of contacts in frames, with contacts that outlast the trajectory counted as such.
+        """Lifetimes of contacts, in frames; those that outlast the trajectory are censored.
 
         See :func:`labkit.hotspots.lifetimes.contact_lifetimes`.
         """

@@ -110,7 +110,7 @@ def series(target: str) -> CongenericSeries:
         raise ParameterError(f"series {target!r} is not known. Use one of {', '.join(SERIES)}.")
     entry = datasets.get(f"hotspots/{target}_ligands")
     with Chem.SDMolSupplier(str(datasets.path(entry)), removeHs=False) as supplier:
-        ligands = [mol for mol in supplier if mol is not None]
+        ligands = list(supplier)
     measured = yaml.safe_load(datasets.path(f"hotspots/{target}_affinities").read_text())
     rows = [_affinity(mol.GetProp("_Name"), measured) for mol in ligands]
     return CongenericSeries(

@@ -107,7 +107,9 @@ def extract(task: ContactTask) -> list[ContactBlock]:
             np.take(positions, task.ligand, axis=0, out=ligand[k])
             np.take(positions, task.protein, axis=0, out=protein[k])
         x, y = ligand[: len(numbers)], protein[: len(numbers)]
-        if not np.isfinite(x.sum() + y.sum()):
+        with np.errstate(invalid="ignore"):
+            total = x.sum() + y.sum()
+        if not np.isfinite(total):
             _require_numbers(task, np.concatenate([x, y], axis=1), numbers)
         blocks.append(_block(x, y, residue_of, task.cutoff))
     return blocks

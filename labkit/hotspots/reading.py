@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from MDAnalysis import AtomGroup, Universe
 
 PathLike = str | Path
+READING_ERRORS = (ValueError, OSError, TypeError, EOFError, LookupError, AttributeError)
+LARGEST_HASHED = 2 * 10**9
 LONGEST_INTERVAL_PS = (
     1e5  # 100 ns between frames: longer than any trajectory that resolves contacts
 )
@@ -70,7 +72,7 @@ def open_universe(topology: Path, trajectories: Sequence[Path]) -> Universe:
     try:
         with quiet_mdanalysis():
             universe = MDAnalysis.Universe(str(topology), *_as_argument(trajectories))
-    except (ValueError, OSError, TypeError, EOFError, IndexError, KeyError, AttributeError) as exc:
+    except READING_ERRORS as exc:
         raise ParameterError(_why_unreadable(topology, trajectories, exc)) from exc
     if not hasattr(universe, "trajectory"):
         raise ParameterError(
@@ -135,7 +137,7 @@ def frame_times_ps(universe: Universe) -> tuple[np.ndarray | None, str]:
                 f"The times in {Path(reader.filename).name} are not evenly spaced: "
                 "frames are counted, not timed."
             )
-        times.append(begin + interval * np.arange(reader.n_frames))
+        times.append(np.round(begin + interval * np.arange(reader.n_frames), 4))
     return np.concatenate(times), ""
 
 
@@ -168,7 +170,9 @@ def one_conformation(atoms: AtomGroup) -> tuple[AtomGroup, str]:
 
 
 def sha256(file: Path) -> str:
-    """Checksum of a file."""
+    """Checksum of a file; empty for more than 2 GB, which would take longer than loading it."""
+    if file.stat().st_size > LARGEST_HASHED:
+        return ""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -185,7 +189,7 @@ def _why_unreadable(topology: Path, trajectories: Sequence[Path], exc: Exception
     try:
         with quiet_mdanalysis():
             expected = MDAnalysis.Universe(str(topology)).atoms.n_atoms
-    except Exception as reason:
+    except READING_ERRORS as reason:
         return f"topology={topology.name!r} cannot be read: {_one_line(reason)}."
     for path in trajectories:
         try:
@@ -193,7 +197,7 @@ def _why_unreadable(topology: Path, trajectories: Sequence[Path], exc: Exception
                 found = get_reader_for(str(path)).parse_n_atoms(str(path))
         except NotImplementedError:
             continue
-        except Exception as reason:
+        except READING_ERRORS as reason:
             return f"trajectory={path.name!r} cannot be read: {_one_line(reason)}."
         if found != expected:
             return (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +17,13 @@ from rdkit import Chem
 
 from labkit.errors import ParameterError
 from labkit.hotspots import reading
+from labkit.hotspots.bond_orders import ligand_mol, set_positions
 from labkit.hotspots.ligand import (
     MAX_BOND,
     ensure_bonds,
-    ligand_mol,
     longest_bond,
     require_one_molecule,
     select_ligand,
-    set_positions,
 )
 from labkit.hotspots.reading import PathLike
 
@@ -70,7 +68,8 @@ class Complex:
     notes : tuple of str
         One sentence for each thing that was found and mended while loading.
     source : dict
-        Files, their sha256, license and citation as far as known.
+        ``files`` and their ``sha256``, the selections ``ligand`` and ``protein``; ``license`` and
+        ``citation`` where known.
     """
 
     name: str
@@ -216,7 +215,7 @@ def load_complex(
         notes=tuple(notes),
         source={
             "files": [file.name for file in (path, *files)],
-            "sha256": {file.name: reading.sha256(file) for file in (path, *files)},
+            "sha256": [reading.sha256(file) for file in (path, *files)],
             "ligand": ligand,
             "protein": protein,
         },
@@ -285,9 +284,9 @@ def not_a_number(atom: object, frame: int, count: int) -> str:
     """What to say about coordinates that are NaN or infinite."""
     where = f"{atom.name} of {atom.resname}{atom.resid}"  # type: ignore[attr-defined]
     return (
-        f"frame {frame} has coordinates that are not numbers: {count} atoms, the first is {where}. "
-        "The simulation blew up there, or the file is damaged; leave the frame out with start, stop "
-        "and step."
+        f"frame {frame} has coordinates that are not numbers: {count} atoms, the first is "
+        f"{where}. The simulation blew up there, or the file is damaged; leave the frame out with "
+        "start, stop and step."
     )
 
 
@@ -307,8 +306,8 @@ def _mend_periodic(
         length, bond = longest_bond(ligand)
         if length > MAX_BOND:
             raise ParameterError(
-                f"the ligand's bond {bond} is {length:.1f} A long in frame {frame}, and no periodic "
-                "box explains it. Make molecules whole first, for example with "
+                f"the ligand's bond {bond} is {length:.1f} A long in frame {frame}, and no "
+                "periodic box explains it. Make molecules whole first, for example with "
                 "`gmx trjconv -pbc mol`, and check that topology and trajectory belong together."
             )
     if not broken:

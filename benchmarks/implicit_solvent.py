@@ -47,7 +47,7 @@ def system(
     made = app.ForceField(*names, io.StringIO(parameters.ffxml)).createSystem(
         pocket.topology,
         nonbondedMethod=app.CutoffNonPeriodic if cutoff else app.NoCutoff,
-        nonbondedCutoff=CUTOFF_NM,
+        nonbondedCutoff=CUTOFF_NM * unit.nanometer,
     )
     if native:
         native_obc2(made, pocket.topology)

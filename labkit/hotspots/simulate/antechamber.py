@@ -32,7 +32,7 @@ INSTALL = (
 SECONDS = 3600.0
 """Longest that one program may take; AM1-BCC of a drug takes one or two minutes."""
 
-_ATTENTION = re.compile(r"^(.*?)\s+\S+.*ATTN", re.MULTILINE)
+_ATTENTION = re.compile(r"^(\S[\S ](?:-\S[\S ])*).*ATTN", re.MULTILINE)
 
 
 class ParametrizationError(LabkitError):

@@ -22,7 +22,6 @@ import importlib.util
 import io
 import logging
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +55,7 @@ LARGEST_SHIFT = 0.05
 """Sum of charges, in e, that may be missing to the formal charge before files are refused."""
 
 WORRYING_PENALTY = 50.0
-"""parmchk2's scores below are close analogues by its authors' reckoning."""
+"""Penalty of parmchk2 above which a note is made of it; 0 is a parameter of GAFF2 itself."""
 
 
 @dataclass(frozen=True)
@@ -261,15 +260,11 @@ def _from_files(
             "method='openff', or a frcmod file in which they are filled in."
         )
     parmed = require("parmed", f"method={method!r}")
-    with tempfile.TemporaryDirectory() as name:
-        mol2, frcmod = Path(name) / "ligand.mol2", Path(name) / "ligand.frcmod"
-        mol2.write_text(amber.mol2)
-        frcmod.write_text(amber.frcmod)
-        try:
-            terms = parmed.amber.AmberParameterSet(str(_gaff_file()), str(frcmod))
-            template = parmed.load_file(str(mol2))
-        except (parmed.exceptions.ParmedError, ValueError, IndexError, KeyError) as exc:
-            raise ParameterError(f"The mol2 or frcmod file could not be read: {exc}") from exc
+    try:
+        terms = parmed.amber.AmberParameterSet(str(_gaff_file()), io.StringIO(amber.frcmod))
+        template = parmed.formats.Mol2File.parse(io.StringIO(amber.mol2))
+    except (parmed.exceptions.ParmedError, ValueError, LookupError) as exc:
+        raise ParameterError(f"The mol2 or frcmod file could not be read: {exc}") from exc
     order = _order(mol, template, terms)
     raw = np.array([template.atoms[i].charge for i in order])
     formal = Chem.GetFormalCharge(mol)
@@ -282,7 +277,7 @@ def _from_files(
         atom.charge += (formal - raw.sum()) / len(raw)
     penalty = largest_penalty(amber.frcmod)
     if penalty > WORRYING_PENALTY:
-        notes += (f"parmchk2's largest penalty is {penalty:g}: a poor analogue of a torsion.",)
+        notes += (f"parmchk2 estimated a ligand parameter with a penalty of {penalty:g}.",)
     return LigandParameters(
         ffxml=_ffxml(parmed, terms, template),
         method=method,

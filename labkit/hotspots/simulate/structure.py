@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class ProteinStructure:
         """Distance of each atom to the nearest of the ligand, shape (n_atoms,), in angstrom."""
         return np.asarray(cKDTree(pose).query(self.positions)[0])
 
+    def nearest(self, pose: np.ndarray) -> float:
+        """Smallest distance of a heavy atom to the ligand, in angstrom."""
+        elements = [atom.element.symbol for residue in self.residues for atom in residue.atoms()]
+        return float(self.distances(pose)[np.array(elements) != "H"].min(initial=np.inf))
+
     def is_protein(self, residue: Any) -> bool:
         """Whether the residue is bonded into a chain, or has a backbone of its own."""
         if residue.index in self.following or residue.index in self.preceding:
@@ -173,13 +179,13 @@ def read_pdb(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"protein_pdb={str(path)!r} is not a file.")
-    try:
-        pdb = app.PDBFile(str(path))
-    except Exception as exc:
-        raise ParameterError(f"{path.name} could not be read as a PDB file: {exc}") from exc
-    if not pdb.topology.getNumAtoms():
+    text = path.read_text(errors="replace")
+    if not any(line.startswith(("ATOM", "HETATM")) for line in text.splitlines()):
         raise ParameterError(f"{path.name} has no atoms; give a PDB file of the protein.")
-    return pdb
+    try:
+        return app.PDBFile(io.StringIO(text))
+    except (ValueError, LookupError, AttributeError, TypeError) as exc:
+        raise ParameterError(f"{path.name} could not be read as a PDB file: {exc}") from exc
 
 
 def read_protein(path: str | Path) -> ProteinStructure:

@@ -109,13 +109,16 @@ def pca_latent(windows: Any, *, n_components: int = 8) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_atoms, n_windows, n_components)
-        Components come from at most 20,000 evenly spaced images.
+        Components come from at most 20,000 evenly spaced images; 0 where all of them are equal.
     """
     images = np.asarray(getattr(windows, "images", windows))
     n_atoms, n_windows = images.shape[:2]
     flat = images.reshape(n_atoms * n_windows, -1)
     sample = flat[:: -(-len(flat) // _PCA_SAMPLE)]
-    pca = PCA(min(n_components, *sample.shape), svd_solver="full").fit(sample)
+    n_components = min(n_components, *sample.shape)
+    if (sample == sample[0]).all():
+        return np.zeros((n_atoms, n_windows, n_components))
+    pca = PCA(n_components, svd_solver="full").fit(sample)
     return pca.transform(flat).reshape(n_atoms, n_windows, -1)
 
 

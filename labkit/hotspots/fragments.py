@@ -33,6 +33,7 @@ from labkit.errors import ParameterError
 
 SCHEMES = ("rings", "brics", "murcko")
 Bond = tuple[int, int]
+_INDEX = "_labkit_index"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,37 +103,42 @@ def fragment_atoms(
         raise ParameterError(f"scheme={scheme!r} is not one of {', '.join(SCHEMES)}.")
     if min_size < 1:
         raise ParameterError(f"min_size={min_size}: a fragment has 1 atom or more.")
-    rows = _heavy_atoms(mol, heavy)
-    mol = Chem.Mol(mol)
-    Chem.FastFindRings(mol)
-    bonds = _heavy_bonds(mol)
-    cut = {"rings": _ring_cuts, "brics": _brics_cuts, "murcko": _murcko_cuts}[scheme](mol)
+    skeleton, rows = _skeleton(mol, heavy)
+    bonds = {_bond(bond) for bond in skeleton.GetBonds()}
+    cut = {"rings": _ring_cuts, "brics": _brics_cuts, "murcko": _murcko_cuts}[scheme](skeleton)
     pieces = _components(rows, bonds - cut)
-    ids = _numbered(_without_crumbs(mol, pieces, bonds, min_size), rows)
-    return Fragments(ids, _names(mol, ids, rows), scheme)
+    ids = _numbered(_without_crumbs(skeleton, pieces, bonds, min_size), rows)
+    return Fragments(ids, _names(skeleton, ids, rows, bonds), scheme)
 
 
-def _heavy_atoms(mol: Chem.Mol, heavy: Sequence[int] | np.ndarray | None) -> list[int]:
-    found = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() != 1]
-    if not found:
+def _skeleton(
+    mol: Chem.Mol, heavy: Sequence[int] | np.ndarray | None
+) -> tuple[Chem.Mol, list[int]]:
+    """The molecule without hydrogens, and the atom of it that each row of the result is."""
+    marked = Chem.Mol(mol)
+    for atom in marked.GetAtoms():
+        atom.SetIntProp(_INDEX, atom.GetIdx())
+    skeleton = Chem.RemoveAllHs(marked, sanitize=False)
+    skeleton.UpdatePropertyCache(strict=False)
+    Chem.FastFindRings(skeleton)
+    place = {
+        atom.GetIntProp(_INDEX): atom.GetIdx()
+        for atom in skeleton.GetAtoms()
+        if atom.GetAtomicNum() != 1
+    }
+    if not place:
         raise ParameterError(f"mol has {mol.GetNumAtoms()} atoms, none of them heavy; give one.")
-    if heavy is None:
-        return found
-    given = [int(index) for index in heavy]
-    if sorted(given) != found:
+    given = list(place) if heavy is None else [int(index) for index in heavy]
+    if sorted(given) != sorted(place):
         raise ParameterError(
-            f"heavy names {len(given)} atoms that are not the {len(found)} heavy atoms of mol; "
+            f"heavy names {len(given)} atoms that are not the {len(place)} heavy atoms of mol; "
             "give each of their indices once."
         )
-    return given
+    return skeleton, [place[index] for index in given]
 
 
-def _heavy_bonds(mol: Chem.Mol) -> set[Bond]:
-    return {
-        _ordered(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
-        for bond in mol.GetBonds()
-        if bond.GetBeginAtom().GetAtomicNum() != 1 and bond.GetEndAtom().GetAtomicNum() != 1
-    }
+def _bond(bond: Chem.Bond) -> Bond:
+    return _ordered(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
 
 
 def _ordered(a: int, b: int) -> Bond:
@@ -142,7 +148,7 @@ def _ordered(a: int, b: int) -> Bond:
 def _ring_cuts(mol: Chem.Mol) -> set[Bond]:
     """Bonds between a ring atom and whatever is not in its ring system."""
     return {
-        _ordered(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
+        _bond(bond)
         for bond in mol.GetBonds()
         if not bond.IsInRing() and (bond.GetBeginAtom().IsInRing() or bond.GetEndAtom().IsInRing())
     }
@@ -154,18 +160,13 @@ def _brics_cuts(mol: Chem.Mol) -> set[Bond]:
 
 def _murcko_cuts(mol: Chem.Mol) -> set[Bond]:
     """Bonds that leave the scaffold; none where there is no ring."""
-    marked = Chem.RemoveHs(_with_indices(mol), sanitize=False)
-    Chem.FastFindRings(marked)
+    marked = Chem.Mol(mol)
+    for atom in marked.GetAtoms():
+        atom.SetIntProp(_INDEX, atom.GetIdx())
     scaffold = MurckoScaffold.GetScaffoldForMol(marked)
-    inside = {atom.GetIntProp("_labkit_index") for atom in scaffold.GetAtoms()}
-    return {(a, b) for a, b in _heavy_bonds(mol) if (a in inside) != (b in inside)}
-
-
-def _with_indices(mol: Chem.Mol) -> Chem.Mol:
-    copy = Chem.Mol(mol)
-    for atom in copy.GetAtoms():
-        atom.SetIntProp("_labkit_index", atom.GetIdx())
-    return copy
+    inside = {atom.GetIntProp(_INDEX) for atom in scaffold.GetAtoms()}
+    bonds = (_bond(bond) for bond in mol.GetBonds())
+    return {(a, b) for a, b in bonds if (a in inside) != (b in inside)}
 
 
 def _components(atoms: Iterable[int], bonds: set[Bond]) -> list[set[int]]:
@@ -210,9 +211,8 @@ def _numbered(pieces: list[set[int]], rows: list[int]) -> np.ndarray:
     return ids
 
 
-def _names(mol: Chem.Mol, ids: np.ndarray, rows: list[int]) -> tuple[str, ...]:
+def _names(mol: Chem.Mol, ids: np.ndarray, rows: list[int], bonds: set[Bond]) -> tuple[str, ...]:
     atoms = np.asarray(rows)
-    bonds = _heavy_bonds(mol)
     counts: Counter[str] = Counter()
     names = []
     for fragment in range(ids.max() + 1):

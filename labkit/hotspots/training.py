@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -136,6 +136,8 @@ def fit_ensemble(
     seeds = list(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ParameterError(f"seeds={seeds} are none or repeat; give different whole numbers.")
+    if n_jobs == 0:
+        raise ParameterError("n_jobs=0 fits nothing; use 1 or more, or -1 for one per core.")
     n_jobs = min(joblib.effective_n_jobs(n_jobs), len(seeds))
 
     def fit(seed: int, report: Progress | None) -> FittedCVAE:
@@ -259,8 +261,8 @@ def _one_by_one(fit: _Fit, seeds: Sequence[int], count: _Count) -> list[FittedCV
 def _side_by_side(
     fit: _Fit, seeds: Sequence[int], count: _Count, *, n_jobs: int
 ) -> list[FittedCVAE]:
-    """Fit in threads; progress is told in the calling thread, whose interruption ends them all."""
-    told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    """Fit in threads. Progress is told in the calling thread; an error in any thread ends all."""
+    told: queue.SimpleQueue[str | Future[FittedCVAE]] = queue.SimpleQueue()
     stop = threading.Event()
 
     def report(_done: int, _total: int, text: str) -> None:
@@ -271,18 +273,17 @@ def _side_by_side(
     with ThreadPoolExecutor(n_jobs) as pool:
         jobs = [pool.submit(fit, seed, report) for seed in seeds]
         for job in jobs:
-            job.add_done_callback(lambda _job: told.put(None))
+            job.add_done_callback(told.put)
         try:
-            running = len(jobs)
-            while running:
-                text = told.get()
-                if text is None:
-                    running -= 1
+            finished: list[FittedCVAE] = []
+            while len(finished) < len(jobs):
+                news = told.get()
+                if isinstance(news, str):
+                    count(0, 0, news)
                 else:
-                    count(0, 0, text)
+                    finished.append(news.result())
         except BaseException:
             stop.set()
-            for job in jobs:
-                job.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [job.result() for job in jobs]
+    return [job.result() for job in jobs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import threading
@@ -190,6 +191,24 @@ def test_an_interruption_ends_all_threads(small):
     assert threading.active_count() == before
 
 
+class Unreadable(AtomWindows):
+    """Images whose memory is gone after a while."""
+
+    reads = itertools.count()
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        if next(self.reads) == 500:
+            raise MemoryError("these images cannot be read")
+        return super().take(index)
+
+
+def test_an_error_in_one_thread_ends_all_and_is_the_one_raised(small):
+    long = dataclasses.replace(TINY, epochs=100_000)
+    fields = {field.name: getattr(small, field.name) for field in dataclasses.fields(small)}
+    with pytest.raises(MemoryError, match="cannot be read"):
+        fit_ensemble(Unreadable(**fields), long, seeds=range(3), n_jobs=2)
+
+
 def test_constant_images_collapse_and_the_error_says_what_to_do():
     constant = atom_windows(np.full((120, 3, 4), 0.2))
     with pytest.raises(CollapsedLatentError, match=r"2 of 2 fits .*seed 0: KL .*free_bits") as info:
@@ -285,6 +304,7 @@ def test_choices_that_cannot_be_trained_with_are_named(options, message):
     [
         ({"seeds": []}, r"seeds=\[\]"),
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\]"),
+        ({"seeds": [0], "n_jobs": 0}, "n_jobs=0"),
         ({"seeds": [0], "device": "abacus"}, "device='abacus'"),
     ],
 )

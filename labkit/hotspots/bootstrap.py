@@ -50,8 +50,8 @@ def optimal_block_length(series: np.ndarray) -> float:
         return 1.0
     quiet = max(5, int(np.ceil(np.log10(n))))
     longest = min(n - 1, int(np.ceil(np.sqrt(n))) + quiet)
-    R = np.array([x[: n - k] @ x[k:] for k in range(n)]) / n
-    M = min(2 * _last_lag(R[1 : longest + 1] / variance, n, quiet), longest)
+    R = np.array([x[: n - k] @ x[k:] for k in range(longest + 1)]) / n
+    M = min(2 * _last_lag(R[1:] / variance, n, quiet), longest)
     lags = np.arange(1, M + 1)
     taper = np.clip(2 * (1 - lags / M), 0, 1)
     G = 2 * np.sum(taper * lags * R[1 : M + 1])
@@ -83,7 +83,7 @@ def block_weights(
     replica : ndarray of shape (n_windows,)
         Which trajectory each window comes from; windows of one are consecutive.
     length : int
-        Windows in a block; cut to the shortest replica.
+        Windows in a block.
     n : int
         Bootstrap samples.
     seed : int or Generator
@@ -104,7 +104,6 @@ def block_weights(
     n_windows = len(replica)
     if not 1 <= length <= n_windows:
         raise ParameterError(f"length={length}: a block has 1 to {n_windows} windows.")
-    length = int(min(length, size.min()))
     rng = np.random.default_rng(seed)
     n_blocks = -(-n_windows // length)
     starts = rng.integers(n_windows, size=(n, n_blocks))

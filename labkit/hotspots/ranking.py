@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -99,8 +99,8 @@ class HotspotTable:
     bootstrap: int
     top_k: int
     confidence: float
-    notes: tuple[str, ...] = ()
-    draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
+    notes: tuple[str, ...]
+    draws: np.ndarray = field(repr=False)
 
     def ordered(self) -> pd.DataFrame:
         """The table from the most dynamic row down; rows without a score last."""
@@ -132,21 +132,11 @@ class HotspotTable:
         names = [str(label) if names is None else names[label] for label in labels]
         draws = np.stack([self.draws[:, index == i].mean(axis=1) for i in range(len(labels))], 1)
         top_k = -(-len(labels) // 3) if top_k is None else top_k
-        verdicts = self.n_windows >= MIN_WINDOWS
-        frame = _table(draws, names, top_k, self.confidence, verdicts)
+        frame = _table(draws, names, top_k, self.confidence, self.n_windows >= MIN_WINDOWS)
         frame = frame.rename(columns={"atom": "fragment"})
         frame.insert(1, "n_atoms", sizes)
-        return HotspotTable(
-            frame,
-            self.n_seeds,
-            self.n_windows,
-            self.block_length,
-            self.bootstrap,
-            top_k,
-            self.confidence,
-            self.notes,
-            draws,
-        )
+        notes = _notes(draws, self.n_seeds, self.n_windows, self.block_length, "fragments")
+        return replace(self, frame=frame, top_k=top_k, notes=notes, draws=draws)
 
 
 def rank_atoms(
@@ -194,17 +184,21 @@ def rank_atoms(
     replica = np.asarray(windows.replica)
     _check(stack, replica, bootstrap, top_k, confidence)
     length = choose_block_length(stack) if block is None else block
+    if not 1 <= length <= len(replica):
+        raise ParameterError(f"block={block}: a block has 1 to {len(replica)} windows.")
     draws = _draw(stack, replica, length, bootstrap, seed)
-    notes = _notes(stack, draws, length)
-    frame = _table(
-        draws,
-        _atom_names(stack, windows, atom_names),
-        top_k,
-        confidence,
-        verdicts=stack.shape[2] >= MIN_WINDOWS,
-    )
+    n_seeds, _, n_windows, _ = stack.shape
+    names = _atom_names(stack, windows, atom_names)
     return HotspotTable(
-        frame, len(stack), stack.shape[2], length, bootstrap, top_k, confidence, notes, draws
+        frame=_table(draws, names, top_k, confidence, n_windows >= MIN_WINDOWS),
+        n_seeds=n_seeds,
+        n_windows=n_windows,
+        block_length=length,
+        bootstrap=bootstrap,
+        top_k=top_k,
+        confidence=confidence,
+        notes=_notes(draws, n_seeds, n_windows, length, "atoms"),
+        draws=draws,
     )
 
 
@@ -216,10 +210,11 @@ def choose_block_length(latents: Sequence[np.ndarray] | np.ndarray) -> int:
     longer than most atoms need cost little, blocks too short for the slow ones make their
     intervals too narrow.
     """
-    stack = stacked(latents)
-    squared = ((stack - stack.mean(axis=2, keepdims=True)) ** 2).sum(axis=-1)
-    series = squared.reshape(-1, squared.shape[-1])
-    lengths = [optimal_block_length(row) for row in series if np.isfinite(row).all()]
+    lengths = []
+    for mu in stacked(latents):
+        distance = mu - mu.mean(axis=1, keepdims=True, dtype=np.float64)
+        series = (distance**2).sum(axis=-1)
+        lengths += [optimal_block_length(row) for row in series if np.isfinite(row).all()]
     return int(np.ceil(np.quantile(lengths, 0.9) - 1e-9)) if lengths else 1
 
 
@@ -257,7 +252,11 @@ def _log_spreads(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
     out = np.empty((len(stack), len(weights), n_atoms))
     share = weights / n_windows
     for number, mu in enumerate(stack):
-        x = (mu - mu.mean(axis=1, keepdims=True)).transpose(1, 0, 2).reshape(n_windows, -1)
+        x = (
+            (mu - mu.mean(axis=1, keepdims=True, dtype=np.float64))
+            .transpose(1, 0, 2)
+            .reshape(n_windows, -1)
+        )
         variance = share @ x**2 - (share @ x) ** 2
         spread = np.sqrt(variance.reshape(-1, n_atoms, d).sum(axis=-1).clip(0))
         largest = np.nanmax(spread[0], initial=0)
@@ -282,9 +281,10 @@ def _draw(
     return np.exp(np.concatenate([y[:1], y[0] + deviation]))
 
 
-def _notes(stack: np.ndarray, draws: np.ndarray, length: int) -> tuple[str, ...]:
+def _notes(
+    draws: np.ndarray, n_seeds: int, n_windows: int, length: int, what: str
+) -> tuple[str, ...]:
     notes = []
-    n_seeds, n_atoms, n_windows, _ = stack.shape
     if n_windows < MIN_WINDOWS:
         notes.append(
             f"{n_windows} windows per atom are fewer than {MIN_WINDOWS}: every verdict is "
@@ -297,11 +297,11 @@ def _notes(stack: np.ndarray, draws: np.ndarray, length: int) -> tuple[str, ...]
         )
     if n_seeds == 1:
         notes.append("One seed: the intervals leave out what another training run would change.")
-    missing = int(np.isnan(draws[0]).sum())
-    if missing:
-        notes.append(f"{missing} of {n_atoms} atoms have no score (nan) and no rank.")
-    if n_atoms - missing < 3:
-        notes.append("Fewer than three atoms with a score have no top and no bottom third.")
+    known = np.isfinite(draws[0])
+    if not known.all():
+        notes.append(f"{(~known).sum()} of {known.size} {what} have no score (nan) and no rank.")
+    if known.sum() < 3:
+        notes.append(f"Fewer than three {what} with a score: there is no top or bottom third.")
     return tuple(notes)
 
 

@@ -82,7 +82,7 @@ def stacked(latents: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 
     Latent spaces of fewer dimensions are filled up with zeros, which changes no distance.
     """
-    arrays = [np.asarray(mu, dtype=float) for mu in latents]
+    arrays = [np.asarray(mu) for mu in latents]
     shapes = {mu.shape[:2] for mu in arrays}
     if not arrays or len(shapes) != 1 or any(mu.ndim != 3 for mu in arrays):
         raise ParameterError(

@@ -306,6 +306,13 @@ def test_blocks_are_drawn_within_replicas():
     assert set(table.frame.nlargest(3, "score").index) == {0, 1, 2}
 
 
+def test_a_short_replica_is_drawn_as_often_as_a_long_one():
+    """Blocks longer than a replica wrap around in it; mean 1, four standard errors."""
+    weights = block_weights(np.repeat([0, 1], [37, 3]), 8, 4000, seed=0)
+    assert (weights.sum(axis=1) == 40).all()
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.12)
+
+
 def test_block_length_follows_the_slow_atoms():
     fast = choose_block_length(ensemble(SCALE, n_windows=400, memory=0.0))
     slow = choose_block_length(ensemble(SCALE, n_windows=400, memory=0.9))
@@ -379,8 +386,10 @@ def test_bad_requests_are_errors():
         rank_atoms([latents[0], latents[1][:4]], windows=windows)
     with pytest.raises(ParameterError, match="3 names for 12 atoms"):
         rank_atoms(latents, windows=windows, atom_names=["A", "B", "C"])
+    with pytest.raises(ParameterError, match="block=81: a block has 1 to 80 windows"):
+        rank_atoms(latents, windows=windows, block=81)
     with pytest.raises(ParameterError, match="length=0"):
-        rank_atoms(latents, windows=windows, block=0)
+        block_weights(np.zeros(5, int), 0, 10)
     with pytest.raises(ParameterError, match="size=2 needs 4 seeds and there are 3"):
         seed_agreement(latents, 2)
     with pytest.raises(ParameterError, match=r"assignment has shape \(3,\)"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from scipy.stats import rankdata
 from labkit.errors import ParameterError
 from labkit.hotspots.scores import latent_spread, stacked
 from labkit.hotspots.temporal import AtomWindows
+
+Members = tuple[int, ...]
 
 
 def seed_scores(latents: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -57,10 +60,7 @@ def seed_agreement(
             f"size={size} needs {2 * size} seeds and there are {len(scores)}; train more seeds or "
             "compare smaller ensembles."
         )
-    pairs = _disjoint_pairs(len(scores), size)
-    if len(pairs) > max_pairs:
-        chosen = np.random.default_rng(seed).choice(len(pairs), max_pairs, replace=False)
-        pairs = [pairs[i] for i in sorted(chosen)]
+    pairs = _disjoint_pairs(len(scores), size, max_pairs, seed)
     rows = [
         (a, b, *_compare(_ensemble(scores[list(a)]), _ensemble(scores[list(b)]), top_k))
         for a, b in pairs
@@ -68,13 +68,22 @@ def seed_agreement(
     return pd.DataFrame(rows, columns=["ensemble_a", "ensemble_b", "spearman", "top_overlap"])
 
 
-def _disjoint_pairs(n: int, size: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    return [
-        (a, b)
-        for a in combinations(range(n), size)
-        for b in combinations(sorted(set(range(n)) - set(a)), size)
-        if a < b
-    ]
+def _disjoint_pairs(n: int, size: int, most: int, seed: int) -> list[tuple[Members, Members]]:
+    """All pairs of disjoint ensembles, or so many of them at random."""
+    if comb(n, size) * comb(n - size, size) // 2 <= most:
+        return [
+            (a, b)
+            for a in combinations(range(n), size)
+            for b in combinations(sorted(set(range(n)) - set(a)), size)
+            if a < b
+        ]
+    rng = np.random.default_rng(seed)
+    drawn: set[tuple[Members, Members]] = set()
+    while len(drawn) < most:
+        order = rng.permutation(n).tolist()
+        a, b = sorted((tuple(sorted(order[:size])), tuple(sorted(order[size : 2 * size]))))
+        drawn.add((a, b))
+    return sorted(drawn)
 
 
 def half_agreement(

@@ -249,9 +249,9 @@ def time_blocks(
     train, valid = ~inside.any(axis=1), inside.all(axis=1)
     if not train.any() or not valid.any():
         raise ParameterError(
-            f"n_blocks={n_blocks} gives blocks of about {windows.n_frames // n_blocks} frames, too "
-            f"short for a window={windows.window} on either side; use fewer blocks, a shorter "
-            "window, or validation=0 for none."
+            f"n_blocks={n_blocks} of {windows.n_frames} frames are of about "
+            f"{windows.n_frames // n_blocks} frames each, too short for a window="
+            f"{windows.window} on either side; analyze more frames or use a shorter window."
         )
     return train, valid
 

@@ -99,14 +99,19 @@ def _inferred(ligand: AtomGroup) -> Chem.Mol:
             f"the bond orders of the ligand {name} could not be inferred "
             f"({' '.join(str(exc).split())[:120]}). {advice}"
         ) from exc
-    radicals = [a.GetIdx() for a in mol.GetAtoms() if a.GetNumRadicalElectrons()]
-    if radicals or mol.GetNumAtoms() != ligand.n_atoms:
-        atom = ligand.names[radicals[0]] if radicals else ligand.names[0]
+    if open_valence := [a.GetIdx() for a in mol.GetAtoms() if _is_implausible(a)]:
         raise ParameterError(
-            f"the bond orders of the ligand {name} could not be inferred (atom {atom} is left with "
-            f"an open valence; are hydrogens missing?). {advice}"
+            f"the bond orders of the ligand {name} could not be inferred (atom "
+            f"{ligand.names[open_valence[0]]} is left with an open valence; are hydrogens "
+            f"missing?). {advice}"
         )
     return mol
+
+
+def _is_implausible(atom: Chem.Atom) -> bool:
+    return bool(
+        atom.GetNumRadicalElectrons() or (atom.GetAtomicNum() == 6 and atom.GetFormalCharge())
+    )
 
 
 def _bare(ligand: AtomGroup) -> Chem.Mol:

@@ -71,9 +71,13 @@ def open_universe(topology: Path, trajectories: Sequence[Path]) -> Universe:
 
     try:
         with quiet_mdanalysis():
-            universe = MDAnalysis.Universe(str(topology), *_as_argument(trajectories))
+            universe = MDAnalysis.Universe(str(topology))
     except READING_ERRORS as exc:
-        raise ParameterError(_why_unreadable(topology, trajectories, exc)) from exc
+        raise ParameterError(
+            f"topology={topology.name!r} cannot be read: {_one_line(exc)}."
+        ) from exc
+    if trajectories:
+        _load(universe, topology, trajectories)
     if not hasattr(universe, "trajectory"):
         raise ParameterError(
             f"topology={topology.name!r} has no coordinates and no trajectory is given. "
@@ -177,36 +181,37 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _as_argument(trajectories: Sequence[Path]) -> list[object]:
+def _load(universe: Universe, topology: Path, trajectories: Sequence[Path]) -> None:
     names = [str(path) for path in trajectories]
-    return [] if not names else [names[0] if len(names) == 1 else names]
+    for path in trajectories:
+        found = _count_atoms(path)
+        if found not in (None, len(universe.atoms)):
+            raise ParameterError(
+                f"trajectory={path.name!r} has {found} atoms and topology={topology.name!r} has "
+                f"{len(universe.atoms)}. Give the topology that the trajectory was written with, "
+                "for example with the same waters removed."
+            )
+    try:
+        with quiet_mdanalysis():
+            universe.load_new(names[0] if len(names) == 1 else names)
+    except READING_ERRORS as exc:
+        named = ", ".join(path.name for path in trajectories)
+        raise ParameterError(
+            f"trajectory={named!r} with topology={topology.name!r}: {_one_line(exc)}."
+        ) from exc
 
 
-def _why_unreadable(topology: Path, trajectories: Sequence[Path], exc: Exception) -> str:
-    import MDAnalysis
+def _count_atoms(path: Path) -> int | None:
+    """Atoms in a trajectory; None for a format that does not say before it is read."""
     from MDAnalysis.coordinates.core import get_reader_for
 
     try:
         with quiet_mdanalysis():
-            expected = MDAnalysis.Universe(str(topology)).atoms.n_atoms
-    except READING_ERRORS as reason:
-        return f"topology={topology.name!r} cannot be read: {_one_line(reason)}."
-    for path in trajectories:
-        try:
-            with quiet_mdanalysis():
-                found = get_reader_for(str(path)).parse_n_atoms(str(path))
-        except NotImplementedError:
-            continue
-        except READING_ERRORS as reason:
-            return f"trajectory={path.name!r} cannot be read: {_one_line(reason)}."
-        if found != expected:
-            return (
-                f"trajectory={path.name!r} has {found} atoms and topology={topology.name!r} has "
-                f"{expected}. Give the topology that the trajectory was written with, for example "
-                "with the same waters removed."
-            )
-    named = ", ".join(path.name for path in trajectories)
-    return f"topology={topology.name!r} with trajectory={named!r}: {_one_line(exc)}."
+            return int(get_reader_for(str(path)).parse_n_atoms(str(path)))
+    except NotImplementedError:
+        return None
+    except READING_ERRORS as exc:
+        raise ParameterError(f"trajectory={path.name!r} cannot be read: {_one_line(exc)}.") from exc
 
 
 def _one_line(exc: Exception) -> str:

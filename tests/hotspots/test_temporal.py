@@ -161,7 +161,7 @@ def test_validation_is_whole_blocks_of_time():
 
 def test_blocks_shorter_than_a_window_are_refused():
     windows = atom_windows(contacts(40, 1, 1), window=16)
-    with pytest.raises(ParameterError, match="8 frames, too short for a window=16"):
+    with pytest.raises(ParameterError, match="8 frames each, too short for a window=16"):
         time_blocks(windows)
     with pytest.raises(ParameterError, match="validation=1"):
         time_blocks(windows, validation=1.0)

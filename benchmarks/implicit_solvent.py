@@ -2,9 +2,11 @@
 
 The TYK2 pocket with ligand ejm_31 (725 atoms), ff14SB and GAFF2, OpenMM's CPU platform on two
 threads. Energies and forces of both are compared first, without and with a cutoff of 1.2 nm; then
-both are timed in one process, turn by turn, so that a busy machine slows both. A call computes all
-forces of the pocket, not only those of the solvent. The claims: energies that differ by less than
-1e-5 of the energy, forces by less than 1e-4 rms, and at least 4 times the speed. The data set
+both are timed in one process, turn by turn, so that a busy machine slows both; CPU time of all
+threads, which others' work changes less, is printed beside wall time. A call computes all forces
+of the pocket, not only those of the solvent. The claims: energies that differ by less than 1e-5 of
+the energy, forces by less than 1e-4 rms, and, without a cutoff, at least 4 times the speed. With a
+cutoff the ratio is less, and nothing is claimed. The data set
 ``hotspots/tyk2_*`` must be there (``labkit data fetch``).
 
     python benchmarks/implicit_solvent.py --rounds 9
@@ -77,12 +79,13 @@ def energy_and_forces(ready: openmm.Context) -> tuple[float, np.ndarray]:
     )
 
 
-def milliseconds(ready: openmm.Context, calls: int) -> float:
-    """Wall time of one force call."""
-    start = time.perf_counter()
+def milliseconds(ready: openmm.Context, calls: int) -> tuple[float, float]:
+    """Wall time, and CPU time of all threads, of one force call."""
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         ready.getState(forces=True)
-    return 1000 * (time.perf_counter() - start) / calls
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    return 1000 * spent[0] / calls, 1000 * spent[1] / calls
 
 
 def main() -> None:
@@ -110,7 +113,7 @@ def main() -> None:
         )
         print(f"cutoff {CUTOFF_NM} nm" if cutoff else "no cutoff")
         report_agreement(ours, theirs)
-        report_speed(ours, theirs, options.rounds, options.calls)
+        report_speed(ours, theirs, options.rounds, options.calls, bar=None if cutoff else SPEED_BAR)
 
 
 def report_agreement(ours: openmm.Context, theirs: openmm.Context) -> None:
@@ -125,19 +128,28 @@ def report_agreement(ours: openmm.Context, theirs: openmm.Context) -> None:
     )
 
 
-def report_speed(ours: openmm.Context, theirs: openmm.Context, rounds: int, calls: int) -> None:
+def report_speed(
+    ours: openmm.Context,
+    theirs: openmm.Context,
+    rounds: int,
+    calls: int,
+    *,
+    bar: float | None,
+) -> None:
     """Time per force call of both, and the ratio of every round."""
     for ready in (ours, theirs):
         milliseconds(ready, 2)
     times = np.array([[milliseconds(r, calls) for r in (ours, theirs)] for _ in range(rounds)])
-    native, documented = np.median(times, axis=0)
-    ratio = times[:, 1] / times[:, 0]
-    print(
-        f"  native {native:.2f} ms, obc2.xml {documented:.2f} ms per force call (medians of "
-        f"{rounds}); ratio {np.median(ratio):.2f} (median), {ratio.min():.2f} to "
-        f"{ratio.max():.2f}; bar {SPEED_BAR:.0f}: "
-        f"{'passed' if np.median(ratio) >= SPEED_BAR else 'missed'}"
-    )
+    for kind, measured in zip(("wall", "CPU"), np.moveaxis(times, 2, 0), strict=True):
+        native, documented = measured.T
+        ratio = documented / native
+        verdict = "passed" if bar is not None and np.median(ratio) >= bar else "missed"
+        print(
+            f"  {kind:4} time: native {np.median(native):.2f} ms, obc2.xml "
+            f"{np.median(documented):.2f} ms per force call (medians of {rounds}); ratio "
+            f"{np.median(ratio):.2f} (median), {ratio.min():.2f} to {ratio.max():.2f}"
+            + ("" if bar is None else f"; bar {bar:.0f}: {verdict}")
+        )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ from labkit.hotspots.simulate.solvated import Solvated, explicit_system
 logger = logging.getLogger(__name__)
 
 PART_FRAMES = 25
-MINIMIZER_STEPS = 500
+MINIMIZER_STEPS = 200
+"""Enough to take the strain out of a crystal structure; the thermostat does the rest."""
 UNFINISHED = ".unfinished"
 FILES = ("topology.pdb", "trajectory.xtc", "ligand.sdf", "energies.csv", "run.json")
 

@@ -1,4 +1,4 @@
-"""Implicit solvent OBC2 with OpenMM's native force, five times faster than its documented form.
+"""Implicit solvent OBC2 with OpenMM's native force, several times as fast as its documented form.
 
 Generalized Born energy (Onufriev, Bashford and Case, Proteins 55 (2004) 383, model II)::
 
@@ -7,7 +7,8 @@ Generalized Born energy (Onufriev, Bashford and Case, Proteins 55 (2004) 383, mo
 
 with Born radii B_i from pairwise descreening, plus the ACE surface term. ``implicit/obc2.xml``
 builds it as a ``CustomGBForce``, compiled from these formulas; ``GBSAOBCForce`` is the same model
-written out, with the same radii, for every platform. GBn2 has no native form.
+written out, with the same radii, for every platform: 5 times as fast on a pocket with all pairs, 3
+times with a cutoff of 1.2 nm (benchmarks/implicit_solvent.py). GBn2 has no native form.
 
 k_e   138.935  kJ nm/mol/e^2
 q     charges   e

@@ -188,6 +188,10 @@ def _check_options(method: str, files: Sequence[str | Path] | None, charges: str
         raise ParameterError("method='shipped' reads files=(mol2, frcmod); give both paths.")
     if files is not None and (isinstance(files, str | Path) or len(files) != 2):
         raise ParameterError(f"files={files!r} is not a pair; give files=(mol2, frcmod).")
+    if charges != "am1bcc" and method != "gaff2":
+        raise ParameterError(
+            f"charges={charges!r} is for method='gaff2', and method is {method!r}."
+        )
     if files is not None and method not in ("auto", "shipped"):
         raise ParameterError(f"files are read by method='shipped', and method is {method!r}.")
 

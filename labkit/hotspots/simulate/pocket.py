@@ -111,8 +111,8 @@ def pocket_system(protein_pdb: str | Path, ligand_mol: Chem.Mol, *, radius: floa
     if not near:
         raise ParameterError(
             f"No protein residue of {structure.path.name} lies within radius={radius:g} A of the "
-            f"ligand; the nearest heavy atom is {structure.nearest(pose):.1f} A away. Give a larger "
-            "radius, or a pose in the frame of the protein."
+            f"ligand; the nearest heavy atom is {structure.nearest(pose):.1f} A away. Give a "
+            "larger radius, or a pose in the frame of the protein."
         )
     kept = structure.closure(near)
     notes = structure.left_out(kept, radius, pose)

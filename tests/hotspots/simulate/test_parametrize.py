@@ -188,6 +188,7 @@ def test_damaged_files_are_refused_by_what_is_wrong(
     [
         ({"method": "mmff"}, "method='mmff' is unknown; use one of auto"),
         ({"charges": "resp"}, "charges='resp' is unknown"),
+        ({"method": "openff", "charges": "mmff94"}, "charges='mmff94' is for method='gaff2'"),
         ({"method": "shipped"}, r"reads files=\(mol2, frcmod\)"),
         ({"files": ("one.mol2",)}, "is not a pair"),
         ({"method": "gaff2", "files": ("a", "b")}, "read by method='shipped'"),

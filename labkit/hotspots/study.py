@@ -30,7 +30,7 @@ from labkit.hotspots.examples import example
 from labkit.hotspots.fragments import Fragments, fragment_atoms
 from labkit.hotspots.growth import growth_space
 from labkit.hotspots.ranking import HotspotTable, rank_atoms, seed_scores
-from labkit.hotspots.scores import atom_scores, baseline_correlations
+from labkit.hotspots.scores import BASELINES, atom_scores, baseline_correlations
 from labkit.hotspots.systems import Complex, load_complex
 from labkit.hotspots.temporal import AtomWindows, atom_windows
 from labkit.hotspots.training import PRESETS as NETWORKS
@@ -126,8 +126,8 @@ class HotspotResults:
         }
         for verdict in ("dynamic", "anchor", "undetermined"):
             numbers[f"n_{verdict}"] = float(verdicts.get(verdict, 0))
-        for row in self.baselines().reset_index().itertuples():
-            numbers[f"spearman_with_{row.score}"] = float(row.spearman)
+        for name, value in self.baselines().loc[list(BASELINES), "spearman"].items():
+            numbers[f"spearman_with_{name}"] = float(value)
         return numbers
 
     def export(self, directory: str | Path) -> list[Path]:

@@ -90,8 +90,8 @@ def kaplan_meier(length: np.ndarray, censored: np.ndarray) -> tuple[float, float
 
     Examples
     --------
-    >>> kaplan_meier(np.array([2, 4, 6]), np.array([False, False, False]))
-    (4.0, 4.0)
+    >>> kaplan_meier(np.array([2, 4]), np.array([False, False]))
+    (3.0, 2.0)
     >>> kaplan_meier(np.array([10]), np.array([True]))
     (10.0, nan)
     """

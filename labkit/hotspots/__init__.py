@@ -71,6 +71,7 @@ _EXPORTS = {
     "run_checks": "checks",
     "run_affinities": "affinity",
     "run_study": "study",
+    "sar_plot": "plots",
     "show_hotspots": "view3d",
     "soft_contacts": "contacts",
     "temporal_channels": "temporal",

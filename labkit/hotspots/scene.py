@@ -9,7 +9,7 @@ are in angstrom.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 POCKET_CUTOFF = 8.0
 """Residues with a heavy atom this close to the ligand, in angstrom, are its pocket."""
+
+MAX_FRAMES = 50
+"""Frames that a player holds: with a pocket of 500 atoms, 300 kB."""
 
 CHAINS = "ABCDEFGHIJKLMNOPQRSTUVWXY"
 LIGAND_CHAIN = "Z"
@@ -60,6 +63,10 @@ class Scene:
     def xyz(self) -> np.ndarray:
         """Positions of pocket and ligand, shape (n_frames, n_pocket + n_atoms, 3)."""
         return np.concatenate([self.pocket_xyz, self.ligand_xyz], axis=1)
+
+    def turned(self, signs: np.ndarray) -> Scene:
+        """The scene with its axes multiplied by `signs`, two of which are -1 or none."""
+        return replace(self, pocket_xyz=self.pocket_xyz * signs, ligand_xyz=self.ligand_xyz * signs)
 
     def pdb(self, values: Sequence[float] | np.ndarray | None = None) -> str:
         """Text of a PDB file of the first frame, with `values` as the ligand's B-factors."""
@@ -104,6 +111,32 @@ def pocket_scene(
     turned = (xyz - xyz[0, n:].mean(axis=0)) @ _axes(xyz[0, :n], xyz[0, n:]).T
     turned = turned.astype(np.float32)
     return Scene(pocket, complex.heavy, turned[:, :n], turned[:, n:], chosen)
+
+
+def trajectory_scene(
+    complex: Complex, n_frames: int = MAX_FRAMES, *, cutoff: float = POCKET_CUTOFF
+) -> Scene:
+    """Frames evenly spaced over those analyzed, with the pocket of the first.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    n_frames : int
+        At most `MAX_FRAMES`, which keeps a notebook small.
+    cutoff : float
+        Radius of the pocket in angstrom.
+
+    Raises
+    ------
+    ParameterError
+        `n_frames` is not allowed, or no residue is that close.
+    """
+    if not 1 <= n_frames <= MAX_FRAMES:
+        raise ParameterError(f"n_frames={n_frames} is not allowed; give 1 to {MAX_FRAMES}.")
+    places = np.linspace(0, complex.n_frames - 1, min(n_frames, complex.n_frames))
+    frames = complex.frames[places.round().astype(int)]
+    return pocket_scene(complex, frames=frames, cutoff=cutoff)
 
 
 def pocket_atoms(complex: Complex, cutoff: float) -> AtomGroup:

@@ -19,7 +19,14 @@ from rdkit.Geometry import Point3D
 from labkit.choices import not_allowed
 from labkit.errors import ParameterError
 from labkit.hotspots.quantities import quantity
-from labkit.hotspots.scene import POCKET_CUTOFF, Scene, pdb_text, pocket_scene
+from labkit.hotspots.scene import (
+    MAX_FRAMES,
+    POCKET_CUTOFF,
+    Scene,
+    pdb_text,
+    pocket_scene,
+    trajectory_scene,
+)
 from labkit.viz.colors import MISSING, ColorScale
 from labkit.viz.depiction import Drawing, draw_molecule
 from labkit.viz.molecules import MoleculeView
@@ -34,14 +41,14 @@ if TYPE_CHECKING:
     Values: TypeAlias = HotspotTable | pd.DataFrame | pd.Series | Sequence[float] | np.ndarray
 
 BACKENDS = ("py3Dmol", "nglview")
-MAX_FRAMES = 50
-"""Frames that the player holds: with a pocket of 500 atoms, 300 kB."""
-
 TOUCH = 4.0
 """Residues with a heavy atom this close to the ligand, in angstrom, get a stick and a name."""
 
 PROTEIN_GRAY = "#c8c8c8"
 MARK_COLOR = "#56B4E9"
+TOWARDS_NGL = np.array([-1.0, 1.0, -1.0], dtype=np.float32)
+"""NGL looks along z, 3Dmol against it: turned about the vertical, both show the same side."""
+
 VERDICTS = {"anchor": -1.0, "undetermined": 0.0, "dynamic": 1.0}
 
 
@@ -205,7 +212,7 @@ def show_hotspots(
     scale = scale or score_scale(numbers, score)
     scene = pocket_scene(complex, frames=None if frame is None else [frame], cutoff=pocket)
     if backend == "nglview":
-        return _nglview(scene, numbers, scale, width_px, height_px)
+        return show_scene(scene, numbers, scale, width_px=width_px, height_px=height_px)
     drawing = depict_hotspots(
         complex, numbers, score=score, scale=scale, width_px=width_px, height_px=height_px
     )
@@ -234,7 +241,7 @@ def show_trajectory(
     Parameters
     ----------
     complex, values, score : Complex, table or numbers, str
-        As in `atom_values`; one color without values.
+        As in `atom_values`; colored by element without values.
     n_frames : int
         Frames shown, evenly spaced over those analyzed; at most `MAX_FRAMES`, which keeps
         the notebook small.
@@ -251,13 +258,11 @@ def show_trajectory(
     ParameterError
         `n_frames` is not allowed, or values that do not fit the ligand.
     """
-    if not 1 <= n_frames <= MAX_FRAMES:
-        raise ParameterError(f"n_frames={n_frames} is not allowed; give 1 to {MAX_FRAMES}.")
-    numbers = np.zeros(complex.n_atoms) if values is None else atom_values(complex, values, score)
-    scale = scale or score_scale(numbers, score)
-    places = np.linspace(0, complex.n_frames - 1, min(n_frames, complex.n_frames))
-    scene = pocket_scene(complex, frames=complex.frames[places.round().astype(int)], cutoff=pocket)
-    return _nglview(scene, numbers, scale, width_px, height_px)
+    numbers = None if values is None else atom_values(complex, values, score)
+    if numbers is not None:
+        scale = scale or score_scale(numbers, score)
+    scene = trajectory_scene(complex, n_frames, cutoff=pocket)
+    return show_scene(scene, numbers, scale, width_px=width_px, height_px=height_px)
 
 
 def pdb_block(
@@ -346,47 +351,63 @@ def _name_residue(view: Any, scene: Scene, atoms: np.ndarray) -> None:
     view.addLabel(f"{residue.resname.title()}{residue.resid}", style)
 
 
-def _nglview(
-    scene: Scene, values: np.ndarray, scale: ColorScale, width_px: int, height_px: int
+def show_scene(
+    scene: Scene,
+    values: np.ndarray | None,
+    scale: ColorScale | None,
+    *,
+    width_px: int = 560,
+    height_px: int = 420,
 ) -> nglview.NGLWidget:
-    view = view_frames(
-        scene.pdb(values),
-        scene.xyz(),
-        representation="line",
-        width_px=width_px,
-        height_px=height_px,
-    )
+    """Show a scene with nglview, the ligand colored by `values` or, without, by element.
+
+    Parameters
+    ----------
+    scene : Scene
+        Of `pocket_scene` or `trajectory_scene`.
+    values : ndarray of shape (n_atoms,) or None
+        One number for each heavy atom of the ligand.
+    scale : ColorScale or None
+        Their colors.
+    width_px, height_px : int
+        Size in pixels.
+    """
+    scene = scene.turned(TOWARDS_NGL)
+    pdb, xyz = scene.pdb(values), scene.xyz()
+    view = view_frames(pdb, xyz, width_px=width_px, height_px=height_px)
     view.clear_representations()
-    view.add_representation("cartoon", selection="polymer", color=PROTEIN_GRAY, opacity=0.55)
+    view.add_representation("cartoon", selection="polymer", color=PROTEIN_GRAY)
     close = np.flatnonzero(np.isin(scene.pocket.resindices, touching_residues(scene)))
     if len(close):
         view.add_representation("licorice", selection=_at(close), color=PROTEIN_GRAY, radius=0.08)
-    atoms = len(scene.pocket) + np.arange(len(values))
-    known = np.isfinite(values)
-    ramp = [scale.color(value) for value in np.linspace(scale.low, scale.high, 9)]
-    by_value = {
-        "color_scheme": "bfactor",
-        "color_scale": ramp,
-        "color_domain": [scale.low, scale.high],
-        "color_mode": "rgb",
-    }
-    for chosen, colors in ((known, by_value), (~known, {"color": MISSING})):
+    atoms = len(scene.pocket) + np.arange(len(scene.ligand))
+    for chosen, colors in _ligand_colors(values, scale, len(atoms)):
         if chosen.any():
             selection = _at(atoms[chosen])
             view.add_representation("ball+stick", selection=selection, aspect_ratio=1.7, **colors)
     view.center(_at(atoms))
-    view.labkit_first_ligand_atom = len(scene.pocket)
     return view
 
 
-def first_ligand_atom(view: nglview.NGLWidget) -> int:
-    """Index, in a view of `show_trajectory` or `show_hotspots`, of the ligand's first atom."""
-    return int(view.labkit_first_ligand_atom)
+def _ligand_colors(
+    values: np.ndarray | None, scale: ColorScale | None, n_atoms: int
+) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Which atoms NGL colors how: the known values by B-factor, the others in one color."""
+    if values is None or scale is None:
+        return [(np.ones(n_atoms, dtype=bool), {"color": "element"})]
+    by_value = {
+        "color_scheme": "bfactor",
+        "color_scale": [scale.color(v) for v in np.linspace(scale.low, scale.high, 9)],
+        "color_domain": [scale.low, scale.high],
+        "color_mode": "rgb",
+    }
+    known = np.isfinite(values)
+    return [(known, by_value), (~known, {"color": MISSING})]
 
 
-def mark_atom(view: nglview.NGLWidget, atom: int) -> None:
-    """Put a translucent ball around one heavy atom of the ligand in a view with nglview."""
-    selection = _at(np.array([first_ligand_atom(view) + atom]))
+def mark_atom(view: nglview.NGLWidget, scene: Scene, atom: int) -> None:
+    """Put a translucent ball around one heavy atom of the ligand in a view of `show_scene`."""
+    selection = _at(np.array([len(scene.pocket) + atom]))
     view._remove_representations_by_name("spacefill")
     view.add_representation(
         "spacefill", selection=selection, color=MARK_COLOR, opacity=0.45, radius=0.9

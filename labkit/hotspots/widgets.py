@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 
 from labkit.errors import LabkitError, ParameterError
 from labkit.hotspots import plots, view3d
 from labkit.hotspots.fragments import SCHEMES, fragment_atoms
 from labkit.hotspots.quantities import quantity, quantity_label
+from labkit.hotspots.scene import MAX_FRAMES, trajectory_scene
 from labkit.hotspots.scores import ensemble_spread, latent_velocity
 from labkit.hotspots.stability import seed_agreement
 from labkit.viz.style import new_axes
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 ATOMS = "single atoms"
 TOP = 12
+SCREEN_DPI = 88
 
 
 def cutoff_explorer(contacts: ContactMatrices, *, cutoff: float = 4.5) -> widgets.VBox:
@@ -49,17 +51,23 @@ def cutoff_explorer(contacts: ContactMatrices, *, cutoff: float = 4.5) -> widget
         Slider and choice of figure above a line of numbers and the figure.
     """
     slider = _cutoff_slider(contacts, cutoff)
-    figure = widgets.ToggleButtons(options=["who with whom", "when"], description="show")
+    figure = widgets.ToggleButtons(options=["who with whom", "when"])
 
-    def draw() -> tuple[bytes, str]:
-        picture = plots.occupancy_map if figure.value == "who with whom" else plots.contact_heatmap
-        words = contact_words(contacts, slider.value)
+    picture, words = _image(), widgets.HTML()
+
+    def draw(_change: object = None) -> None:
+        plot = plots.occupancy_map if figure.value == "who with whom" else plots.contact_heatmap
+        words.value = contact_words(contacts, slider.value)
         try:
-            return _png(picture(contacts, cutoff=slider.value)), words
+            _draw(picture, plot(contacts, cutoff=slider.value))
         except ParameterError as exc:
-            return _png(_message(str(exc))), words
+            words.value, picture.value = html.escape(str(exc)), b""
 
-    return _live([slider, figure], draw, "labkit-cutoff-explorer")
+    for control in (slider, figure):
+        control.observe(draw, names="value")
+    draw()
+    box = widgets.VBox([widgets.HBox([slider, figure]), words, picture])
+    return box.add_class("labkit-cutoff-explorer")
 
 
 def contact_words(contacts: ContactMatrices, cutoff: float) -> str:
@@ -81,7 +89,7 @@ def atom_explorer(
     *,
     score: str = "score",
     cutoff: float = 4.5,
-    n_frames: int = view3d.MAX_FRAMES,
+    n_frames: int = MAX_FRAMES,
 ) -> AtomExplorer:
     """Play the trajectory; click an atom, or choose it in the list, to see its contacts over time.
 
@@ -120,6 +128,8 @@ class AtomExplorer(widgets.VBox):  # type: ignore[misc]
         Contact distance in angstrom.
     view : NGLWidget or HTML
         The player, or the drawing that stands in for it.
+    frame : HTML
+        Which frame of the trajectory the player shows.
     timeline : Image
         Contacts of the atom over time.
     """
@@ -134,20 +144,23 @@ class AtomExplorer(widgets.VBox):  # type: ignore[misc]
         n_frames: int,
     ) -> None:
         self.complex, self.contacts = complex, contacts
+        self.scene = trajectory_scene(complex, n_frames)
         self.values, self.score = values, score
         self.atom = widgets.Dropdown(options=self._options(), description="atom")
         self.cutoff = _cutoff_slider(contacts, cutoff)
         self.words = widgets.HTML().add_class("labkit-atom-words")
-        self.timeline = widgets.Image(format="png").add_class("labkit-atom-timeline")
-        self.timeline.layout.max_width = "100%"
-        self.view = self._player(n_frames)
+        self.frame = widgets.HTML()
+        self.timeline = _image("labkit-atom-timeline")
+        self.view = self._player()
         for control in (self.atom, self.cutoff):
             control.observe(self._show, names="value")
-        right = widgets.VBox([widgets.HBox([self.atom, self.cutoff]), self.words, self.timeline])
-        both = widgets.HBox([self.view, right], layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([both])
+        left = widgets.VBox([self.view, self.frame, self._legend()])
+        right = widgets.VBox([self.atom, self.cutoff, self.words, self.timeline])
+        super().__init__([widgets.HBox([left, right], layout={"flex_flow": "row wrap"})])
         self.add_class("labkit-atom-explorer")
         self._show()
+        if not isinstance(self.view, widgets.HTML):
+            self._show_frame()
 
     def _options(self) -> list[tuple[str, int]]:
         """Atoms for the list: by rank where there are values, else as they come."""
@@ -161,17 +174,28 @@ class AtomExplorer(widgets.VBox):  # type: ignore[misc]
             for rank, i in enumerate(order, start=1)
         ]
 
-    def _player(self, n_frames: int) -> Any:
+    def _player(self) -> Any:
+        scale = None if self.values is None else view3d.score_scale(self.values, self.score)
         try:
-            view = view3d.show_trajectory(
-                self.complex, self.values, score=self.score, n_frames=n_frames
-            )
+            view = view3d.show_scene(self.scene, self.values, scale, width_px=470, height_px=380)
         except LabkitError as exc:
             logger.warning("%s", exc)
             return widgets.HTML(self._drawing())
-        self._first = view3d.first_ligand_atom(view)
         view.observe(self._picked, names="picked")
+        view.observe(self._show_frame, names="frame")
         return view
+
+    def _show_frame(self, _change: object = None) -> None:
+        shown = self.scene.frames[self.view.frame]
+        text = f"frame {shown}"
+        if self.view.max_frame:
+            text += "; point at the view to play the trajectory"
+        self.frame.value = text
+
+    def _legend(self) -> widgets.HTML:
+        if self.values is None:
+            return widgets.HTML()
+        return widgets.HTML(view3d.score_scale(self.values, self.score).to_html())
 
     def _drawing(self) -> str:
         values = np.zeros(self.complex.n_atoms) if self.values is None else self.values
@@ -183,19 +207,20 @@ class AtomExplorer(widgets.VBox):  # type: ignore[misc]
     def _picked(self, change: dict[str, Any]) -> None:
         """Show the atom that was clicked in the player; a click on the pocket changes nothing."""
         clicked = (change["new"] or {}).get("atom1", {}).get("index")
-        if clicked is not None and clicked >= self._first:
-            self.atom.value = int(clicked) - self._first
+        if clicked is not None and clicked >= len(self.scene.pocket):
+            self.atom.value = int(clicked) - len(self.scene.pocket)
 
     def _show(self, _change: object = None) -> None:
         atom, cutoff = int(self.atom.value), self.cutoff.value
-        axes = plots.contact_timeline(self.contacts, atom, cutoff=cutoff)
-        self.timeline.value = _png(axes)
+        axes = new_axes(width_in=5.7, height_in=3.7)
+        plots.contact_timeline(self.contacts, atom, cutoff=cutoff, ax=axes)
+        _draw(self.timeline, axes)
         self.words.value = "click a ligand atom in the view, or choose one in the list"
         if isinstance(self.view, widgets.HTML):
             self.words.value = "choose an atom in the list"
             self.view.value = self._drawing()
         else:
-            view3d.mark_atom(self.view, atom)
+            view3d.mark_atom(self.view, self.scene, atom)
 
 
 def score_explorer(
@@ -236,8 +261,8 @@ def score_explorer(
         value=max(n_seeds, 1), min=1, max=max(n_seeds, 1), description="networks"
     )
     size.disabled = n_seeds < 2
-    ligand = widgets.Output().add_class("labkit-score-ligand")
-    bars = widgets.Image(format="png").add_class("labkit-score-bars")
+    ligand = widgets.Output(layout={"width": "540px"}).add_class("labkit-score-ligand")
+    bars = _image("labkit-score-bars")
     words = widgets.HTML().add_class("labkit-score-words")
 
     def draw(_change: object = None) -> None:
@@ -245,9 +270,9 @@ def score_explorer(
         names, numbers, groups = _grouped(complex, values, scheme.value)
         shown = numbers[groups]
         show = view3d.show_hotspots if how.value == "3D" else view3d.depict_hotspots
-        picture = show(complex, shown, score=column.value, width_px=560, height_px=400)
+        picture = show(complex, shown, score=column.value, width_px=520, height_px=380)
         _put(ligand, picture._repr_mimebundle_())
-        bars.value = _png(_bars(names, numbers, column.value))
+        _draw(bars, _bars(names, numbers, column.value))
         words.value = _agreement_words(latents, size.value, column.value)
 
     for control in (column, scheme, how, size):
@@ -297,7 +322,7 @@ def _bars(names: Sequence[str], values: np.ndarray, column: str) -> Axes:
     scale = view3d.score_scale(values, column)
     known = np.where(np.isfinite(values), values, -np.inf)
     top = [i for i in np.argsort(-known, kind="stable")[:TOP] if np.isfinite(values[i])]
-    ax = new_axes(width_in=4.6, height_in=0.27 * TOP + 0.9)
+    ax = new_axes(width_in=4.8, height_in=0.27 * max(len(top), 4) + 0.9)
     ax.barh(
         range(len(top)),
         values[top],
@@ -306,7 +331,7 @@ def _bars(names: Sequence[str], values: np.ndarray, column: str) -> Axes:
         linewidth=0.5,
     )
     ax.set_yticks(range(len(top)), [names[i] for i in top], fontsize=9)
-    ax.set_ylim(TOP - 0.4, -0.6)
+    ax.set_ylim(max(len(top), 4) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.grid(axis="y", visible=False)
@@ -327,40 +352,23 @@ def _cutoff_slider(contacts: ContactMatrices, cutoff: float) -> widgets.FloatSli
     )
 
 
-def _live(
-    controls: list[widgets.Widget], draw: Callable[[], tuple[bytes, str]], css: str
-) -> widgets.VBox:
-    """Controls above words and a picture that follow them."""
-    picture, words = widgets.Image(format="png"), widgets.HTML()
-    picture.layout.max_width = "100%"
-
-    def show(_change: object = None) -> None:
-        picture.value, words.value = draw()
-
-    for control in controls:
-        control.observe(show, names="value")
-    show()
-    return widgets.VBox([widgets.HBox(controls), words, picture]).add_class(css)
-
-
 def _put(output: widgets.Output, bundle: dict[str, str]) -> None:
     """Make an output area show a MIME bundle, in a browser as in a headless run."""
     output.outputs = ({"output_type": "display_data", "data": bundle, "metadata": {}},)
 
 
-def _message(text: str) -> Axes:
-    ax = new_axes(width_in=7.6, height_in=1.2)
-    ax.text(0, 0.5, text, wrap=True, va="center")
-    ax.set_axis_off()
-    return ax
-
-
-def _png(axes: Axes) -> bytes:
-    """Picture of the axes' figure, which is then closed so that it does not show twice."""
-    figure = axes.figure
-    whole = figure.figure if isinstance(figure, SubFigure) else figure
-    assert isinstance(whole, Figure)
+def _draw(image: widgets.Image, axes: Axes) -> None:
+    """Show the axes' figure at its size, and close it so that it does not show twice."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     buffer = BytesIO()
-    whole.savefig(buffer, format="png", dpi=110)
-    plt.close(whole)
-    return buffer.getvalue()
+    figure.savefig(buffer, format="png", dpi=1.5 * SCREEN_DPI, bbox_inches=None)
+    image.layout.width = f"{round(figure.get_figwidth() * SCREEN_DPI)}px"
+    image.value = buffer.getvalue()
+    plt.close(figure)
+
+
+def _image(css: str = "") -> widgets.Image:
+    image = widgets.Image(format="png")
+    image.layout.max_width, image.layout.align_self = "100%", "flex-start"
+    return image.add_class(css) if css else image

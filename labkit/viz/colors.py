@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _RAMPS = {
     "diverging": ("#0072B2", "#8fbdd9", "#eeeeee", "#eca779", "#D55E00"),
     "sequential": ("#eeeeee", "#a6cbe0", "#4d9ac8", "#0072B2"),
-    "heat": ("#eeeeee", "#f5cf8e", "#E69F00", "#D55E00", "#7f2f00"),
+    "heat": ("#eeeeee", "#f5cf8e", "#E69F00", "#D55E00", "#a33c00"),
 }
 MISSING = "#c9b8d4"
 """Color of a missing value (nan): on neither ramp."""

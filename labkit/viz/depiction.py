@@ -237,10 +237,12 @@ def _draw(
     legend: str,
 ) -> Any:
     """Draw on an empty canvas of RDKit; return its text or bytes."""
+    options = canvas.drawOptions()
+    options.annotationFontScale = 0.8
     if colors is None:
         canvas.DrawMolecule(flat, legend=legend)
     else:
-        canvas.drawOptions().useBWAtomPalette()
+        options.useBWAtomPalette()
         canvas.DrawMolecule(
             flat,
             legend=legend,

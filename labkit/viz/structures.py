@@ -177,6 +177,9 @@ def view_frames(
         ext = "pdb"
         params: dict[str, Any] = {}  # noqa: RUF012 - nglview reads it from the class
 
+        def __str__(self) -> str:
+            return "structure"  # what the viewer's tooltips call it
+
         def get_structure_string(self) -> str:
             return text
 

@@ -195,7 +195,7 @@ def contact_timeline(
     ax.grid(False)
     touched = int((shares > 0).sum())
     ax.set_title(f"{contacts.atom_names[index]}: {touched} residues within {cutoff:g} Å")
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=20, pad=0.09)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=20, pad=0.01)
     bar.set_label("distance (Å)")
     bar.outline.set_visible(False)
     return ax
@@ -230,7 +230,7 @@ def _rows(ax: Axes, names: list[str], size: float = 7.5) -> None:
 
 
 def _shares_at_right(ax: Axes, shares: np.ndarray) -> None:
-    words = ["share of frames", *(f"{share:.0%}" for share in shares)]
+    words = ["share", *(f"{share:.0%}" for share in shares)]
     for row, text in enumerate(words, start=-1):
         ax.annotate(
             text,

@@ -4,9 +4,9 @@ Prints, for each dwell time, the AUROC with which each score finds the dynamic r
 median over seeds) and the ratio of its score to that of its decoy before and after shuffling. The
 autoencoder (latent_spread) should reach 0.95 at every dwell time and its ratio should at least
 halve; flicker, contact entropy, contact count and RMSF are there to show that the planted
-trajectories do not give the answer away. About 10 CPU seconds per seed at a dwell time of 25.
+trajectories do not give the answer away. About three CPU minutes.
 
-    python benchmarks/planted_hotspots.py [--dwells 10 20 40 80] [--seeds 0 1 2] [--networks 3]
+    python benchmarks/planted_hotspots.py [--dwells 10 20 40 80] [--seeds 0 1 2] [--frames 400]
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dwells", type=float, nargs="+", default=[10, 20, 40, 80])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--frames", type=int, help="default: 240 or five dwell times")
     parser.add_argument("--networks", type=int, default=3, help="averaged, as in the study")
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
@@ -35,6 +36,7 @@ def main() -> None:
         dwells=arguments.dwells,
         epochs=arguments.epochs,
         networks=arguments.networks,
+        n_frames=arguments.frames,
     )
     seconds = time.process_time() - started
     pd.set_option("display.width", 160)

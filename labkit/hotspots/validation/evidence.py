@@ -7,8 +7,12 @@ Over :math:`n` targets with AUROC :math:`A_k` the mean and its interval are
     \bar A \pm t_{n - 1} \, s / \sqrt{n}, \qquad s^2 = \tfrac{1}{n - 1} \sum_k (A_k - \bar A)^2 .
 
 Targets, not atoms, are what varies independently, so four targets give a wide interval, and that
-is what four targets are worth. `SarPanel.summary` puts in words what the intervals support and
-nothing else; it is what is printed.
+is what four targets are worth.
+
+Of five scores one may well stand out by luck. A score is therefore called *told from chance* only
+if its interval leaves out one half and its permutation p value, times the number of scores (the
+Bonferroni correction), is below 1 - confidence; differences between scores have simultaneous
+intervals. `SarPanel.summary` says this in words and nothing else; it is what is printed.
 """
 
 from __future__ import annotations
@@ -25,10 +29,11 @@ from labkit.errors import ParameterError
 from labkit.hotspots.validation.auroc import auroc, patches
 from labkit.hotspots.validation.sar import SCORES, SarSites, sar_benchmark
 
+ABOVE, BELOW, UNTOLD = "sites score higher", "sites score lower", "not told from chance"
+"""What can be said of a score."""
 _ONE_TARGET = "One target says nothing of others."
 _REMINDER = (
-    "Intervals are not widened for the number of scores tried. That an atom was varied is a choice "
-    "of chemists, not a proof that varying it was right."
+    "That an atom was varied is a choice of chemists, not a proof that varying it was right."
 )
 
 
@@ -40,17 +45,19 @@ class SarPanel:
     ----------
     frame : DataFrame
         One row per target and score: target, lead, score, auroc, low, high, p_permutation,
-        p_patch, n_sites, n_atoms. The intervals take atoms as independent.
+        p_patch, n_sites, n_atoms, verdict. The intervals take atoms as independent.
     mean : DataFrame
         One row per score: score, auroc, low, high (over targets; nan for one target), p_patch
-        (connected site sets drawn in all targets at once), n_targets.
+        (connected site sets drawn in all targets at once), verdict, n_targets.
     differences : DataFrame
         One row per baseline: score, difference (mean AUROC of the learned score minus that of the
-        baseline, paired by target), low, high, n_targets.
+        baseline, paired by target), low, high (simultaneous over the baselines), n_targets.
     correlation : DataFrame
         Spearman correlation of the learned score with each baseline, targets x baselines.
     confidence : float
         Coverage of all intervals.
+    sites : dict of str to SarSites
+        The sites of each target, in the order of its scores.
     notes : tuple of str
         What a reader of the figures should know.
     """
@@ -60,6 +67,7 @@ class SarPanel:
     differences: pd.DataFrame
     correlation: pd.DataFrame
     confidence: float
+    sites: dict[str, SarSites]
     notes: tuple[str, ...] = ()
 
     @property
@@ -69,7 +77,7 @@ class SarPanel:
 
     def summary(self) -> str:
         """What the panel shows, in sentences that its intervals support."""
-        asked = "Do scores point at the atoms that chemists varied? AUROC, 0.5 is chance"
+        asked = "Do scores point at the atoms that chemists varied? AUROC (0.5 is chance)"
         level, n = f"{self.confidence:.0%}", len(self.targets)
         if n == 1:
             head = f"{asked}, {level} interval over atoms, {self.targets[0]} alone:"
@@ -138,6 +146,7 @@ def panel_of(
         part.insert(0, "target", target)
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True)
+    frame["verdict"] = _verdicts(frame, len(columns), confidence)
     areas = frame.pivot(index="target", columns="score", values="auroc")[list(columns)]
     drawn = _drawn(scores, sites, columns, n_permutations, seed)
     return SarPanel(
@@ -146,6 +155,7 @@ def panel_of(
         differences=_differences(areas, confidence),
         correlation=_correlation(scores, columns),
         confidence=confidence,
+        sites=dict(sites),
         notes=tuple(notes),
     )
 
@@ -184,14 +194,25 @@ def _mean(areas: pd.DataFrame, drawn: pd.DataFrame, confidence: float) -> pd.Dat
                 "n_targets": len(values),
             }
         )
-    return pd.DataFrame(rows)
+    mean = pd.DataFrame(rows)
+    mean.insert(5, "verdict", _verdicts(mean, len(mean), confidence))
+    return mean
+
+
+def _verdicts(frame: pd.DataFrame, n_scores: int, confidence: float) -> np.ndarray:
+    """What each row's interval and its p value, corrected for `n_scores`, support."""
+    rare = frame["p_patch"] * n_scores <= 1 - confidence
+    above, below = rare & (frame["low"] > 0.5), rare & (frame["high"] < 0.5)
+    return np.select([above, below], [ABOVE, BELOW], UNTOLD)
 
 
 def _differences(areas: pd.DataFrame, confidence: float) -> pd.DataFrame:
     rows = []
-    for score in areas.columns[1:]:
+    baselines = list(areas.columns[1:])
+    each = 1 - (1 - confidence) / max(1, len(baselines))
+    for score in baselines:
         paired = (areas.iloc[:, 0] - areas[score]).dropna()
-        low, high = _t_interval(paired, confidence)
+        low, high = _t_interval(paired, each)
         difference = float(paired.mean())
         rows.append([score, difference, low, high, len(paired)])
     return pd.DataFrame(rows, columns=["score", "difference", "low", "high", "n_targets"])
@@ -221,22 +242,17 @@ def _correlation(scores: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> 
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    """A score with its interval, and which side of one half that lies on."""
-    verdict = "not told from chance"
-    if row["low"] > 0.5:
-        verdict = "sites score higher than chance"
-    elif row["high"] < 0.5:
-        verdict = "sites score lower than chance"
+    """A score with its interval and verdict."""
     interval = f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-    return f"  {row['score']}: {interval}, {verdict}"
+    return f"  {row['score']}: {interval}, p = {row['p_patch']:.2g}, {row['verdict']}"
 
 
 def _conclusion(mean: pd.DataFrame) -> str:
-    told = mean[(mean["low"] > 0.5) | (mean["high"] < 0.5)]
+    told = mean.loc[mean["verdict"] != UNTOLD, "score"]
+    tried = f"of the {len(mean)} scores tried"
     if told.empty:
-        return "No score is shown to point at the varied atoms, or away from them."
-    names = ", ".join(told["score"])
-    return f"Intervals without 0.5: {names}. The other scores are not told from chance."
+        return f"None {tried} is shown to point at the varied atoms, or away from them."
+    return f"Told from chance, {tried}: {', '.join(told)}."
 
 
 def _compared(learned: str, row: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ _SWING = 0.6
 _BEAD_NOISE = 0.25
 _ATOM_RMSF = 0.15
 _BREATHING_MEMORY = np.exp(-1 / 2.0)
-_SHORTEST, _DWELLS = 240, 8
+_SHORTEST, _DWELLS = 240, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ def planted_trajectory(
     ----------
     seed : int
     n_frames : int, optional
-        Default: 240 or eight dwell times, whichever is longer.
+        Default: 240 or five dwell times, whichever is longer.
     dwell : float
         Mean dwell time of the hotspot's states in frames, 1 or more.
     kind : {"hotspot", "null"}

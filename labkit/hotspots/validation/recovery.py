@@ -12,6 +12,10 @@ are
   construction and only chance is left;
 - ``fall``: the first ratio over the second. A score that does not read the order of frames has a
   fall of about 1.
+
+The ratio of the latent spread is no constant: the longer an autoencoder trains, by epochs or by
+frames, the more it learns of the decoy's windows too, and the ratio comes down (from 6 to 2 when
+240 frames become 640) while the AUROC stays at 1. Compare falls at equal training only.
 """
 
 from __future__ import annotations

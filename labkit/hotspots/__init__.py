@@ -34,6 +34,7 @@ _MODULES = (
     "export",
     "fragments",
     "growth",
+    "interactions",
     "plots",
     "ranking",
     "scores",
@@ -63,6 +64,7 @@ _EXPORTS = {
     "fit_ensemble": "training",
     "fragment_atoms": "fragments",
     "growth_space": "growth",
+    "interaction_summary": "interactions",
     "load_complex": "systems",
     "load_system": "study",
     "pocket_contacts": "study",
@@ -76,6 +78,7 @@ _EXPORTS = {
     "soft_contacts": "contacts",
     "temporal_channels": "temporal",
     "time_shuffle": "validation",
+    "typed_interactions": "interactions",
     "windows_of": "study",
 }
 __all__ = list(_EXPORTS)

@@ -108,6 +108,32 @@ def _require_known(interactions: Sequence[str] | None, known: Sequence[str]) -> 
             )
 
 
+def interaction_summary(typed: pd.DataFrame) -> pd.DataFrame:
+    """Interactions by residue and kind, those of most frames first, without mere contacts.
+
+    Parameters
+    ----------
+    typed : DataFrame
+        Of `typed_interactions`.
+
+    Returns
+    -------
+    DataFrame
+        ``residue``, ``interaction``, ``frames`` (in how many it was found), ``atoms`` of the
+        ligand, ``distance`` (mean, angstrom).
+    """
+    specific = typed[~typed["interaction"].isin(("VdWContact", "Hydrophobic"))]
+    grouped = specific.groupby(["residue", "interaction"])
+    table = pd.DataFrame(
+        {
+            "frames": grouped["frame"].nunique(),
+            "atoms": grouped["atom"].agg(lambda names: ", ".join(sorted(set(names)))),
+            "distance": grouped["distance"].mean(),
+        }
+    )
+    return table.sort_values("frames", ascending=False, kind="stable").reset_index()
+
+
 def _prolif() -> Any:
     with warnings.catch_warnings():
         # ProLIF 2.2 imports a table from where MDAnalysis kept it before 2.8.

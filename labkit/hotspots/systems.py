@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from rdkit import Chem
 
 from labkit.errors import ParameterError
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 FRAMES_LOOKED_AT = 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Complex:
     """A protein-ligand complex and the frames to analyze.
 
@@ -101,6 +102,41 @@ class Complex:
     def n_residues(self) -> int:
         """Number of residues of the protein."""
         return len(self.residue_labels)
+
+    @property
+    def has_hydrogens(self) -> bool:
+        """Whether ligand and protein have hydrogens, which typed interactions need."""
+        groups = (self.ligand, self.protein.residues.atoms)
+        return all("H" in atoms.elements for atoms in groups)
+
+    def summary(self) -> pd.DataFrame:
+        """What was loaded, in a table of one column."""
+        first, last = int(self.frames[0]), int(self.frames[-1])
+        clock = "frames are counted, not timed" if self.times_ps is None else f"{self._span()} ps"
+        rows = {
+            "ligand": Chem.MolToSmiles(Chem.RemoveHs(self.mol)),
+            "heavy atoms of the ligand": str(self.n_atoms),
+            "residues of the protein": str(self.n_residues),
+            "frames": f"{self.n_frames}: {first} to {last} of {self.universe.trajectory.n_frames}",
+            "time": clock,
+            "replicas": str(len(np.unique(self.replica))),
+            "citation": str(self.source.get("citation", "")),
+            "license": str(self.source.get("license", "")),
+            "notes": " ".join(self.notes),
+        }
+        filled = {name: text for name, text in rows.items() if text}
+        return pd.DataFrame({self.name: filled.values()}, index=pd.Index(filled))
+
+    def __repr__(self) -> str:
+        return f"<Complex {self.name}: {self.n_atoms} ligand atoms, {self.n_frames} frames>"
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.summary().to_html()
+
+    def _span(self) -> str:
+        assert self.times_ps is not None
+        return f"{self.times_ps[0]:g} to {self.times_ps[-1]:g}"
 
     def positions(self, frame: int, atoms: AtomGroup | None = None) -> np.ndarray:
         """Positions in one frame, angstrom.

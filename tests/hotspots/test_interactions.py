@@ -8,7 +8,7 @@ import pytest
 from labkit.errors import ParameterError
 from labkit.hotspots.contacts import compute_contacts
 from labkit.hotspots.examples import example
-from labkit.hotspots.interactions import typed_interactions
+from labkit.hotspots.interactions import interaction_summary, typed_interactions
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,13 @@ def test_wrong_parameters_are_named(ergotamine):
         typed_interactions(ergotamine, interactions=["Magic"])
     with pytest.raises(ParameterError, match="n_frames=0"):
         typed_interactions(ergotamine, n_frames=0)
+
+
+def test_ergotamine_holds_on_to_the_aspartate_of_aminergic_receptors(table):
+    # Asp129 (3.32) and the protonated amine, here N2: Wang et al., Science 340 (2013) 610.
+    summary = interaction_summary(table)
+    bridge = summary.query("residue == 'ASP129' and interaction == 'Cationic'").iloc[0]
+    assert bridge["atoms"] == "N2"
+    assert bridge["frames"] == table["frame"].nunique()
+    assert not set(summary["interaction"]) & {"VdWContact", "Hydrophobic"}
+    assert summary["frames"].is_monotonic_decreasing

@@ -366,3 +366,11 @@ def test_importing_the_loader_does_not_import_torch():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == ["False"] * 3
+
+
+def test_a_summary_says_what_was_loaded_and_how_it_is_timed() -> None:
+    summary = example("ergotamine").summary()["ergotamine"]
+    assert summary["heavy atoms of the ligand"] == "43"
+    assert summary["frames"] == "225: 25 to 249 of 250"
+    assert summary["time"] == "frames are counted, not timed"
+    assert "Apache-2.0" in summary["license"]

@@ -25,6 +25,7 @@ PRELOAD = (
 
 _MODULES = (
     "affinity",
+    "bootstrap",
     "checks",
     "clustering",
     "config",
@@ -39,7 +40,9 @@ _MODULES = (
     "ranking",
     "scores",
     "simulate",
+    "stability",
     "study",
+    "superposition",
     "systems",
     "temporal",
     "training",

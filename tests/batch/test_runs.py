@@ -16,8 +16,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.batch import claims, runs
 from labkit.atomic import replace_text
+from labkit.batch import claims, runs
 from labkit.batch.claims import this_process
 from labkit.batch.runs import claim, directory_name, read_status, run_key, write_status
 from labkit.errors import ParameterError

@@ -267,7 +267,7 @@ def score_explorer(
 
     def draw(_change: object = None) -> None:
         values = ensemble_score(scores, column.value, latents, size.value)
-        names, numbers, groups = _grouped(complex, values, scheme.value)
+        names, numbers, groups = grouped(complex, values, scheme.value)
         shown = numbers[groups]
         show = view3d.show_hotspots if how.value == "3D" else view3d.depict_hotspots
         picture = show(complex, shown, score=column.value, width_px=520, height_px=380)
@@ -306,7 +306,7 @@ def _agreement_words(latents: Sequence[np.ndarray], size: int, column: str) -> s
     )
 
 
-def _grouped(
+def grouped(
     complex: Complex, values: np.ndarray, scheme: str
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names and mean scores of atoms or fragments, and the one that each atom belongs to."""

@@ -237,7 +237,7 @@ def _draw(
     legend: str,
 ) -> Any:
     """Draw on an empty canvas of RDKit; return its text or bytes."""
-    options = canvas.drawOptions()
+    options: Any = canvas.drawOptions()
     options.annotationFontScale = 0.8
     if colors is None:
         canvas.DrawMolecule(flat, legend=legend)

@@ -194,7 +194,8 @@ def contact_timeline(
     _frame_axis(ax, contacts)
     ax.grid(False)
     touched = int((shares > 0).sum())
-    ax.set_title(f"{contacts.atom_names[index]}: {touched} residues within {cutoff:g} Å")
+    met = "1 residue" if touched == 1 else f"{touched} residues"
+    ax.set_title(f"{contacts.atom_names[index]}: {met} within {cutoff:g} Å")
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=20, pad=0.01)
     bar.set_label("distance (Å)")
     bar.outline.set_visible(False)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 
+from labkit.choices import not_allowed
 from labkit.errors import ParameterError
 from labkit.hotspots.plots.colors import series_style
 from labkit.hotspots.quantities import quantity
@@ -19,6 +20,7 @@ from labkit.viz.colors import ColorScale
 from labkit.viz.style import MPLSTYLE, OKABE_ITO, PALETTE, axis_label, new_axes
 
 if TYPE_CHECKING:
+    from labkit.hotspots.clustering import ClusterComparison
     from labkit.hotspots.training import FittedCVAE
 
 
@@ -224,26 +226,44 @@ def _scatter_values(ax: Axes, xy: np.ndarray, values: np.ndarray | None, score: 
 
 
 def clustering_agreement(
-    comparison: pd.DataFrame, *, index: str = "ari", ax: Axes | None = None
+    comparison: ClusterComparison | pd.DataFrame, *, index: str = "ari", ax: Axes | None = None
 ) -> Axes:
-    """How far pairs of clusterings agree, within a method and between methods.
+    """How far clusterings agree: repeats of a method with one another, and with other methods.
 
     Parameters
     ----------
-    comparison : DataFrame
-        Square: clusterings on both axes, agreement in the cells.
+    comparison : ClusterComparison or DataFrame
+        Of `compare_clusterings`, or its table of pairs: columns a, b (names such as
+        ``"cvae/kmeans/0"``), ari, ami.
     index : {"ari", "ami"}
-        Which index of agreement is given.
+        Adjusted Rand index, or adjusted mutual information.
     ax : Axes, optional
         Where to draw; a new figure otherwise.
 
     Returns
     -------
     Axes
-        1 is the same clustering, 0 what chance gives.
+        Means over pairs of seeds. 1 is the same clustering, 0 what chance gives; the diagonal,
+        empty where a method has no randomness, says how far a method repeats itself.
     """
     names = {"ari": "adjusted Rand index", "ami": "adjusted mutual information"}
-    return matrix(comparison, names.get(index, index), ax=ax)
+    if index not in names:
+        raise ParameterError(not_allowed("index", index, names))
+    pairs = comparison if isinstance(comparison, pd.DataFrame) else comparison.agreement
+    first, second = (pairs[side].str.rpartition("/")[0] for side in ("a", "b"))
+    groups = list(dict.fromkeys([*first, *second]))
+    mean = pairs[index].groupby([first, second]).mean().unstack()
+    mean = mean.reindex(index=groups, columns=groups)
+    mean = mean.combine_first(mean.T).loc[groups, groups]
+    shown = [_clustering_name(group) for group in groups]
+    return matrix(mean.set_axis(shown).set_axis(shown, axis=1), names[index], ax=ax)
+
+
+def _clustering_name(group: str) -> str:
+    space, method = group.split("/")
+    spaces = {"pca": "PCA", "cvae": "latent", "rmsd": "RMSD of poses"}
+    methods = {"kmeans": "k-means", "hdbscan": "HDBSCAN", "ward": "Ward", "average": "average"}
+    return f"{spaces.get(space, space)}, {methods.get(method, method)}"
 
 
 def matrix(values: pd.DataFrame, label: str, *, ax: Axes | None = None) -> Axes:

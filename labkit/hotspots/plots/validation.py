@@ -71,7 +71,7 @@ def sar_plot(
     panel : DataFrame
         Columns target, score, auroc, low, high.
     mean : DataFrame, optional
-        Columns score, auroc, low, high: over all targets.
+        Columns score, auroc, low, high: over all targets; left out when there is one.
     ax : Axes, optional
         Where to draw; a new figure otherwise.
 
@@ -84,6 +84,8 @@ def sar_plot(
     scores = list(dict.fromkeys(panel["score"]))
     targets = list(dict.fromkeys(panel["target"]))
     styles = series_style(targets)
+    if len(targets) == 1:
+        mean = None
     lines = [*targets, "mean"] if mean is not None else targets
     shifts = dict(zip(lines, _spread(len(lines), 0.7)[::-1], strict=True))
     ax = new_axes(ax, width_in=7.2, height_in=(0.15 * len(lines) + 0.1) * len(scores) + 1.2)

@@ -4,7 +4,7 @@ Prints, for every target, the sites of its lead and the AUROC of each score with
 permutation p values; then what the panel supports in words. Trajectories of the leads lie under a
 folder as `<target>/topology.pdb`, `trajectory.xtc`, `ligand.sdf` (labkit.hotspots.simulate.run_md
 writes them); TYK2's comes from the registry if the folder has none. Real data: LABKIT_DATA or
-`labkit data fetch`. About 45 CPU seconds per target.
+`labkit data fetch`. About 30 CPU seconds in all.
 
     python benchmarks/sar_panel.py FOLDER [--targets tyk2 mcl1 cdk2 hif2a] [--seeds 0 1 2]
 """

@@ -4,8 +4,8 @@
    (a pyridine for a benzene is a change *of* an atom of the core, not a reason to lose the ring);
    all others by element. The largest common substructure of the classes with whole rings is found
    (RDKit's FMCS, Raymond and Willett, J. Comput.-Aided Mol. Des. 16 (2002) 521).
-2. Where all ligands together share too little, the substructure may be missing in a tenth, then in
-   a fifth of them; these ligands are left out and named.
+2. Where all ligands together share too little, the tenth and then the fifth of them that shares
+   least with the lead alone does not count; those without the core are left out and named.
 3. A symmetric core matches a ligand in several ways. The poses lie in one binding site, so the
    match whose atoms lie closest to the lead's is the right one: a group on the other side of a
    ring is on another atom of the lead.
@@ -100,13 +100,11 @@ def align_series(
     classed = [_classes(mol) for mol in (lead, *others)]
     wanted = min_core_share * lead.GetNumAtoms()
     best = 0
-    for share in SHARES:
-        core = _common(classed, share)
-        if core is None:
-            continue
-        if core.GetNumAtoms() >= wanted and classed[0].HasSubstructMatch(core):
+    for share in SHARES if others else ():
+        core = _common([classed[0], *_most_alike(classed, share)])
+        if core is not None and core.GetNumAtoms() >= wanted:
             return _laid_over(lead, others, classed, core)
-        best = max(best, core.GetNumAtoms())
+        best = max(best, core.GetNumAtoms() if core is not None else 0)
     raise ParameterError(
         f"The series has no usable core: {best} atoms at most are common to {SHARES[-1]:.0%} of "
         f"its {len(classed)} ligands, and {int(np.ceil(wanted))} are needed "
@@ -153,12 +151,20 @@ def _classes(mol: Chem.Mol) -> Chem.Mol:
     return copy
 
 
-def _common(classed: Sequence[Chem.Mol], share: float) -> Chem.Mol | None:
-    if len(classed) == 1:
-        return None
+def _most_alike(classed: Sequence[Chem.Mol], share: float) -> list[Chem.Mol]:
+    """The share of the ligands that have most in common with the lead, which comes first."""
+    lead, *others = classed
+    if share == 1:
+        return others
+    pairs = [_common([lead, mol]) for mol in others]
+    sizes = np.array([0 if pair is None else pair.GetNumAtoms() for pair in pairs])
+    best = np.argsort(-sizes, kind="stable")[: int(np.ceil(share * len(others)))]
+    return [others[i] for i in best]
+
+
+def _common(classed: Sequence[Chem.Mol]) -> Chem.Mol | None:
     found = rdFMCS.FindMCS(
         list(classed),
-        threshold=share,
         atomCompare=rdFMCS.AtomCompare.CompareIsotopes,
         bondCompare=rdFMCS.BondCompare.CompareOrder,
         ringMatchesRingOnly=True,

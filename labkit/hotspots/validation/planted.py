@@ -108,7 +108,8 @@ class Planted:
     @property
     def rmsf(self) -> np.ndarray:
         """Root mean square fluctuation of each atom, shape (n_atoms,), angstrom."""
-        offset = self.ligand_positions - self.ligand_positions.mean(axis=0)
+        positions = self.ligand_positions.astype(float)
+        offset = positions - positions.mean(axis=0)
         return np.sqrt((offset**2).sum(axis=2).mean(axis=0))
 
 

@@ -28,7 +28,7 @@ import pandas as pd
 
 from labkit.errors import ParameterError
 from labkit.hotspots.contacts import ContactMatrices
-from labkit.hotspots.scores import contact_scores, latent_spread, pca_spread
+from labkit.hotspots.scores import contact_scores, ensemble_spread, pca_spread
 from labkit.hotspots.temporal import atom_windows
 from labkit.hotspots.training import FAST, CVAEConfig, fit_cvae, require_active
 from labkit.hotspots.validation.auroc import auroc
@@ -190,7 +190,7 @@ def _scored(
     if contacts is planted.contacts:
         require_active(fits)
     scores = contact_scores(contacts)
-    scores["latent_spread"] = np.mean([latent_spread(fit.latent(windows)) for fit in fits], axis=0)
+    scores["latent_spread"] = ensemble_spread([fit.latent(windows) for fit in fits])
     scores["pca_spread"] = pca_spread(windows)
     scores["rmsf"] = planted.rmsf
     return scores[list(SCORES)]

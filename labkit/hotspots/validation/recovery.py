@@ -75,16 +75,6 @@ class PlantedResults:
             }
         )
 
-    def headline(self) -> dict[str, float]:
-        """Main numbers as plain floats: the latent spread's, and PCA's and flicker's AUROC."""
-        table = self.summary
-        return {
-            "planted_auroc": float(table.loc["latent_spread", "auroc_min"]),
-            "planted_auroc_pca": float(table.loc["pca_spread", "auroc_min"]),
-            "planted_auroc_flicker": float(table.loc["flicker", "auroc_min"]),
-            "planted_fall": float(table.loc["latent_spread", "fall_min"]),
-        }
-
 
 def planted_check(
     *,

@@ -265,7 +265,7 @@ def test_clusterings_are_averaged_over_seeds_within_and_between_methods():
         [
             ("pca/kmeans/0", "pca/kmeans/1", 0.9, 0.8),
             ("pca/kmeans/0", "cvae/kmeans/0", 0.2, 0.3),
-            ("pca/kmeans/1", "cvae/kmeans/0", 0.4, 0.5),
+            ("cvae/kmeans/0", "pca/kmeans/1", 0.4, 0.5),
         ],
         columns=["a", "b", "ari", "ami"],
     )

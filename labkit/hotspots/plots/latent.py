@@ -250,11 +250,12 @@ def clustering_agreement(
     if index not in names:
         raise ParameterError(not_allowed("index", index, names))
     pairs = comparison if isinstance(comparison, pd.DataFrame) else comparison.agreement
-    first, second = (pairs[side].str.rpartition("/")[0] for side in ("a", "b"))
-    groups = list(dict.fromkeys([*first, *second]))
-    mean = pairs[index].groupby([first, second]).mean().unstack()
+    swapped = pairs.rename(columns={"a": "b", "b": "a"})
+    both = pd.concat([pairs, swapped], ignore_index=True)
+    first, second = (both[side].str.rpartition("/")[0] for side in ("a", "b"))
+    groups = list(dict.fromkeys(first))
+    mean = both[index].groupby([first, second]).mean().unstack()
     mean = mean.reindex(index=groups, columns=groups)
-    mean = mean.combine_first(mean.T).loc[groups, groups]
     shown = [_clustering_name(group) for group in groups]
     return matrix(mean.set_axis(shown).set_axis(shown, axis=1), names[index], ax=ax)
 

@@ -57,17 +57,17 @@ def rank_plot(
     ax = new_axes(ax, width_in=5.8, height_in=height)
     for verdict, color in VERDICT_COLORS.items():
         here = (frame["verdict"] == verdict).to_numpy()
-        if here.any():
-            middle, low, high = (frame.loc[here, c] for c in ("score", "score_low", "score_high"))
-            ax.hlines(rows[here], low, high, color=color, linewidth=2.2, alpha=0.55)
-            ax.plot(middle, rows[here], "o", color=color, markersize=5, label=verdict)
+        middle, low, high = (frame.loc[here, c] for c in ("score", "score_low", "score_high"))
+        ax.hlines(rows[here], low, high, color=color, linewidth=2.2, alpha=0.55)
+        ax.plot(middle, rows[here], "o", color=color, markersize=5, label=verdict)
     ax.set_yticks(rows, names, fontsize=7.5 if many else 9.5)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(quantity_label(score))
-    ax.legend(title="verdict", loc="lower right")
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
+    ax.legend(title="verdict", **({"loc": "lower right"} if many else beside))
     return ax
 
 

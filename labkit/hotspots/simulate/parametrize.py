@@ -74,7 +74,7 @@ class LigandParameters:
     charges : ndarray of shape (n_atoms,)
         In e, in the order of `mol`.
     atom_types : tuple of str
-        In the order of `mol`.
+        In the order of `mol`; empty for OpenFF, which has none.
     mol : Mol
     notes : tuple of str
         What a reader of results should know, in one sentence each.
@@ -235,7 +235,7 @@ def _openff(mol: Chem.Mol) -> LigandParameters:
         force_field=OPENFF,
         charge_method="AM1-BCC",
         charges=np.array([float(atom.attrib["charge"]) for atom in atoms]),
-        atom_types=tuple(atom.attrib["type"] for atom in atoms),
+        atom_types=(),
         mol=mol,
     )
 

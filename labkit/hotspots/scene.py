@@ -27,6 +27,10 @@ POCKET_CUTOFF = 8.0
 MAX_FRAMES = 50
 """Frames that a player holds: with a pocket of 500 atoms, 300 kB."""
 
+TOUCH = 4.0
+"""Residues with a heavy atom this close to the ligand, in angstrom, get a stick and a name."""
+
+PROTEIN_GRAY = "#c8c8c8"
 CHAINS = "ABCDEFGHIJKLMNOPQRSTUVWXY"
 LIGAND_CHAIN = "Z"
 
@@ -156,6 +160,14 @@ def pocket_atoms(complex: Complex, cutoff: float) -> AtomGroup:
         )
     near = complex.protein[np.unique(pairs[:, 1])].residues
     return complex.protein[np.isin(complex.protein.resindices, near.resindices)]
+
+
+def touching_residues(scene: Scene, cutoff: float = TOUCH) -> list[int]:
+    """Indices of the residues whose heavy atoms come close to the ligand in the first frame."""
+    from MDAnalysis.lib.distances import distance_array
+
+    near = distance_array(scene.pocket_xyz[0], scene.ligand_xyz[0]).min(axis=1) < cutoff
+    return np.unique(scene.pocket.resindices[near]).tolist()
 
 
 def _superpose(xyz: np.ndarray, fitted: np.ndarray) -> None:

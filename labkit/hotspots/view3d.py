@@ -7,7 +7,6 @@ All show the same colors for the same values: light gray is low, dark red high.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,11 +21,14 @@ from labkit.hotspots.quantities import quantity
 from labkit.hotspots.scene import (
     MAX_FRAMES,
     POCKET_CUTOFF,
+    PROTEIN_GRAY,
     Scene,
     pdb_text,
     pocket_scene,
+    touching_residues,
     trajectory_scene,
 )
+from labkit.hotspots.scene_html import scene_html
 from labkit.viz.colors import MISSING, ColorScale
 from labkit.viz.depiction import Drawing, draw_molecule
 from labkit.viz.molecules import MoleculeView
@@ -41,10 +43,6 @@ if TYPE_CHECKING:
     Values: TypeAlias = HotspotTable | pd.DataFrame | pd.Series | Sequence[float] | np.ndarray
 
 BACKENDS = ("py3Dmol", "nglview")
-TOUCH = 4.0
-"""Residues with a heavy atom this close to the ligand, in angstrom, get a stick and a name."""
-
-PROTEIN_GRAY = "#c8c8c8"
 MARK_COLOR = "#56B4E9"
 TOWARDS_NGL = np.array([-1.0, 1.0, -1.0], dtype=np.float32)
 """NGL looks along z, 3Dmol against it: turned about the vertical, both show the same side."""
@@ -221,7 +219,7 @@ def show_hotspots(
         f"{name}: {'not known' if np.isnan(value) else f'{value:.3g}'}"
         for name, value in zip(complex.atom_names, numbers, strict=True)
     ]
-    viewer = _py3dmol(scene, mol, [scale.color(v) for v in numbers], words, width_px, height_px)
+    viewer = scene_html(scene, mol, [scale.color(v) for v in numbers], words, width_px, height_px)
     return MoleculeView(mol, drawing, viewer, width_px, height_px)
 
 
@@ -286,69 +284,6 @@ def pdb_block(
     protein = complex.positions(at, complex.protein)
     ligand = complex.positions(at, complex.heavy)
     return pdb_text(complex.protein, protein, complex.heavy, ligand, values)
-
-
-def touching_residues(scene: Scene, cutoff: float = TOUCH) -> list[int]:
-    """Indices of the residues whose heavy atoms come close to the ligand in the first frame."""
-    from MDAnalysis.lib.distances import distance_array
-
-    near = distance_array(scene.pocket_xyz[0], scene.ligand_xyz[0]).min(axis=1) < cutoff
-    return np.unique(scene.pocket.resindices[near]).tolist()
-
-
-def _py3dmol(
-    scene: Scene,
-    mol: Chem.Mol,
-    colors: Sequence[str],
-    words: Sequence[str],
-    width_px: int,
-    height_px: int,
-) -> str:
-    """py3Dmol's HTML: model 0 is the pocket, model 1 the ligand."""
-    import py3Dmol
-
-    view = py3Dmol.view(width=width_px, height=height_px)
-    nothing = scene.ligand[:0]
-    view.addModel(pdb_text(scene.pocket, scene.pocket_xyz[0], nothing, np.empty((0, 3))), "pdb")
-    view.addModel(Chem.MolToMolBlock(mol), "sdf")
-    view.setStyle({"model": 0}, {"cartoon": {"color": PROTEIN_GRAY, "opacity": 0.6}})
-    for residue in touching_residues(scene):
-        atoms = np.flatnonzero(scene.pocket.resindices == residue)
-        chosen = {"model": 0, "index": atoms.tolist()}
-        view.addStyle(chosen, {"stick": {"radius": 0.07, "color": PROTEIN_GRAY}})
-        _name_residue(view, scene, atoms)
-    for color in sorted(set(colors)):
-        atoms_of = [i for i, other in enumerate(colors) if other == color]
-        ball, stick = {"scale": 0.27, "color": color}, {"radius": 0.16, "color": color}
-        view.setStyle({"model": 1, "index": atoms_of}, {"sphere": ball, "stick": stick})
-    view.setClickable({"model": 1}, True, _CLICK.replace("WORDS", json.dumps(list(words))))
-    view.zoomTo({"model": 1})
-    view.zoom(0.85)
-    return str(view.write_html())
-
-
-_CLICK = """function (atom, viewer) {
-  if (atom.shown) { viewer.removeLabel(atom.shown); delete atom.shown; return; }
-  var words = WORDS;
-  atom.shown = viewer.addLabel(words[atom.index], {position: atom, inFront: true, fontSize: 13,
-    fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.85, borderColor: "#999999",
-    borderThickness: 1});
-}"""
-
-
-def _name_residue(view: Any, scene: Scene, atoms: np.ndarray) -> None:
-    residue = scene.pocket[atoms[0]].residue
-    ends = scene.pocket_xyz[0, atoms]
-    nearest = np.linalg.norm(ends[:, None] - scene.ligand_xyz[0], axis=2).min(axis=1)
-    x, y, z = ends[int(np.argmax(nearest))].tolist()
-    style = {
-        "position": {"x": x, "y": y, "z": z},
-        "fontSize": 10,
-        "fontColor": "#666666",
-        "showBackground": False,
-        "inFront": True,
-    }
-    view.addLabel(f"{residue.resname.title()}{residue.resid}", style)
 
 
 def show_scene(

@@ -115,7 +115,7 @@ def sar_plot(
     ax.set_ylim(-0.5, len(scores) - 0.5)
     ax.set_yticks(range(len(scores)), [quantity(name)[0] for name in reversed(scores)])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("AUROC for the atoms whose change moved the affinity")
+    ax.set_xlabel("AUROC for the atoms that chemists varied")
     ax.grid(axis="x")
     ax.grid(axis="y", visible=False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), title="target")

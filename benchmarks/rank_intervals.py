@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,19 +32,28 @@ from labkit.hotspots.training import FAST, fit_ensemble
 from labkit.hotspots.validation.planted import Planted, planted_trajectory
 
 BAR = 0.85
-STRIDE = 4
 
 
-def windows_of(planted: Planted, part: slice, stride: int = STRIDE) -> AtomWindows:
-    """Windows of some frames."""
-    return atom_windows(planted.contacts.select_frames(part), stride=stride)
+class Cut(NamedTuple):
+    """Frames and networks of a run."""
+
+    n_frames: int
+    n_seeds: int
+    window: int
+    stride: int
 
 
-def ranks_of_long_run(planted: Planted, n_frames: int, n_seeds: int) -> np.ndarray:
+def windows_of(planted: Planted, part: slice, cut: Cut, apart: int = 1) -> AtomWindows:
+    """Windows of some frames, `apart` times as far apart as usual."""
+    contacts = planted.contacts.select_frames(part)
+    return atom_windows(contacts, window=cut.window, stride=apart * cut.stride)
+
+
+def ranks_of_long_run(planted: Planted, cut: Cut) -> np.ndarray:
     """Ranks by an ensemble of its own."""
-    part = slice(n_frames, None)
-    sparse, dense = windows_of(planted, part, 10 * STRIDE), windows_of(planted, part)
-    fits = fit_ensemble(sparse, FAST, seeds=range(100, 100 + n_seeds), device="cpu")
+    part = slice(cut.n_frames, None)
+    sparse, dense = windows_of(planted, part, cut, 10), windows_of(planted, part, cut)
+    fits = fit_ensemble(sparse, FAST, seeds=range(100, 100 + cut.n_seeds), device="cpu")
     return rankdata(-ensemble_spread([fit.latent(dense) for fit in fits]))
 
 
@@ -54,17 +64,17 @@ def percentile_intervals(table: HotspotTable) -> np.ndarray:
     return np.quantile(ranks, [tail, 1 - tail], axis=0)
 
 
-def one_trajectory(seed: int, n_frames: int, n_seeds: int, dwell: float) -> pd.DataFrame:
+def one_trajectory(seed: int, cut: Cut, dwell: float) -> pd.DataFrame:
     """One row per atom and reference: which intervals hold its rank, and how wide they are."""
-    planted = planted_trajectory(seed=seed, n_frames=11 * n_frames, dwell=dwell)
-    short = windows_of(planted, slice(0, n_frames))
-    fits = fit_ensemble(short, FAST, seeds=range(n_seeds), device="cpu")
+    planted = planted_trajectory(seed=seed, n_frames=11 * cut.n_frames, dwell=dwell)
+    short = windows_of(planted, slice(0, cut.n_frames), cut)
+    fits = fit_ensemble(short, FAST, seeds=range(cut.n_seeds), device="cpu")
     table = rank_atoms([fit.latent(short) for fit in fits], windows=short)
     low, high = table.frame[["rank_low", "rank_high"]].to_numpy().T
     naive_low, naive_high = percentile_intervals(table)
-    long = windows_of(planted, slice(n_frames, None))
+    long = windows_of(planted, slice(cut.n_frames, None), cut)
     references = {
-        "own": ranks_of_long_run(planted, n_frames, n_seeds),
+        "own": ranks_of_long_run(planted, cut),
         "same": rankdata(-ensemble_spread([fit.latent(long) for fit in fits])),
     }
     atoms = pd.DataFrame(
@@ -97,16 +107,19 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--frames", type=int, default=320)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--window", type=int, default=16)
+    parser.add_argument("--stride", type=int, default=4)
     parser.add_argument("--dwell", type=float, default=25)
     parser.add_argument("--rows", type=Path)
     arguments = parser.parse_args()
+    cut = Cut(arguments.frames, arguments.seeds, arguments.window, arguments.stride)
     kept = arguments.rows is not None and arguments.rows.exists()
     rows = [pd.read_csv(arguments.rows)] if kept else []
     done = set(rows[0]["trajectory"]) if kept else set()
     for seed in range(arguments.first, arguments.first + arguments.n):
         if seed in done:
             continue
-        found = one_trajectory(seed, arguments.frames, arguments.seeds, arguments.dwell)
+        found = one_trajectory(seed, cut, arguments.dwell)
         rows.append(found)
         own = found[found["reference"] == "own"]
         print(

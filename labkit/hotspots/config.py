@@ -76,7 +76,7 @@ class HotspotConfig:
     --------
     >>> config = HotspotConfig.from_preset("quick", n_seeds=5, window=None)
     >>> config.n_seeds, config.window, config.preset
-    (5, 16, 'quick')
+    (5, 12, 'quick')
     """
 
     preset: str = "custom"
@@ -90,7 +90,7 @@ class HotspotConfig:
     step: int | None = None
     cutoff_A: float = 4.5
     width_A: float = 0.5
-    window: int = 16
+    window: int = 12
     stride: int = 3
     network: str = "fast"
     latent_dim: int | None = None

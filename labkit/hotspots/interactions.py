@@ -66,6 +66,7 @@ def typed_interactions(
                 f"the {what} has no hydrogen atoms, which tell hydrogen bonds and charges. "
                 "Use a topology with hydrogens."
             )
+    _complete_bonds(pocket)
     picked = np.unique(np.linspace(0, complex.n_frames - 1, n_frames).round().astype(int))
     frames = complex.frames[picked].tolist()
     chosen = {} if interactions is None else {"interactions": list(interactions)}
@@ -89,6 +90,14 @@ def _rows(found: dict[int, Any], complex: Complex, pocket: Any) -> Iterator[tupl
                     distance = round(float(event["distance"]), 3)
                     for k in {heavy[i] for i in event["parent_indices"]["ligand"]}:
                         yield int(frame), complex.atom_names[k], label[there], name, distance
+
+
+def _complete_bonds(pocket: Any) -> None:
+    """Guess the protein's bonds where the file names only some, as CONECT records of a PDB do."""
+    inside = np.isin(pocket.bonds.indices, pocket.indices).all(axis=1).sum()
+    if inside < len(pocket) - len(pocket.residues):
+        with quiet_mdanalysis():
+            pocket.guess_bonds()
 
 
 def _heavy_atoms(complex: Complex) -> dict[int, int]:

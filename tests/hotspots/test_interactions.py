@@ -78,3 +78,13 @@ def test_ergotamine_holds_on_to_the_aspartate_of_aminergic_receptors(table):
     assert bridge["frames"] == table["frame"].nunique()
     assert not set(summary["interaction"]) & {"VdWContact", "Hydrophobic"}
     assert summary["frames"].is_monotonic_decreasing
+
+
+def test_bonds_that_a_file_leaves_out_are_guessed(labkit_data):
+    # The PDB of this pocket has CONECT records for the ligand and the caps only.
+    summary = interaction_summary(typed_interactions(example("tyk2"), n_frames=1))
+    # A kinase's hinge gives and takes a hydrogen bond with one residue: here the aminopyridine
+    # (N2, N3) with Val981, which is VAL28 in this pocket.
+    hinge = summary[summary["residue"] == "VAL28"].set_index("interaction")["atoms"]
+    assert hinge["HBAcceptor"] == "N2"
+    assert hinge["HBDonor"] == "N3"

@@ -256,7 +256,10 @@ class LabkitClient(PapermillNotebookClient):  # type: ignore[misc]
         errors = [out for out in cell.get("outputs", []) if out.output_type == "error"]
         traceback = tuple(errors[-1].traceback) if errors else ()
         return Outcome(
-            RunStatus.failed, FailedCell.of(cell, index), (name, message.strip()), traceback
+            RunStatus.failed,
+            FailedCell.of(cell, index, traceback),
+            (name, message.strip()),
+            traceback,
         )
 
     async def _died(self, index: int) -> Outcome:

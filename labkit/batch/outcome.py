@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,9 @@ from papermill.execute import ERROR_MARKER_TAG, ERROR_STYLE
 from labkit.batch.runs import RunStatus
 
 _ANCHOR = "papermill-error-cell"
-_FIRST_LINE = 120
+_WIDTH = 120
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_CELL_FRAME = re.compile(r"^Cell In\[\d+\], line (\d+)", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,22 @@ class FailedCell:
         Position in the executed notebook, from 1, the injected parameters cell included.
     execution_count
         The number in ``In [ ]``; None when the kernel did not get to tell.
-    first_line
-        First line of its source.
+    line
+        The line that failed, where the kernel's traceback tells; else the first line.
     """
 
     number: int
     execution_count: int | None
-    first_line: str
+    line: str
 
     @classmethod
-    def of(cls, cell: NotebookNode, index: int) -> FailedCell:
+    def of(cls, cell: NotebookNode, index: int, traceback: Sequence[str] = ()) -> FailedCell:
         """Describe the cell at position `index`, from 0."""
-        lines = [line for line in cell.source.splitlines() if line.strip()]
-        return cls(index + 1, cell.get("execution_count"), (lines or [""])[0][:_FIRST_LINE])
+        lines = cell.source.splitlines()
+        number = _failing_line(traceback)
+        named = [line for line in lines if line.strip()] or [""]
+        line = lines[number - 1] if number is not None and number <= len(lines) else named[0]
+        return cls(index + 1, cell.get("execution_count"), line.strip()[:_WIDTH])
 
     def __str__(self) -> str:
         count = "" if self.execution_count is None else f" (In [{self.execution_count}])"
@@ -74,6 +81,12 @@ class Outcome:
             said = f"{name}: {message}" if message else name
             return f"{where} {said}".strip()
         return f"{where} {message}".strip()
+
+
+def _failing_line(traceback: Sequence[str]) -> int | None:
+    """Number of the line of the cell that failed, from IPython's traceback."""
+    found = _CELL_FRAME.search(_ANSI.sub("", "\n".join(traceback)))
+    return int(found[1]) if found else None
 
 
 def mark(nb: NotebookNode, outcome: Outcome) -> None:

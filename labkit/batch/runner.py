@@ -44,7 +44,7 @@ EXIT_CODES = {
 }
 """Run status to the exit code of a command; 2, bad usage, is decided before there is a run."""
 
-_WIDTH = 200
+_WIDTH = 400
 
 
 def execute(
@@ -84,7 +84,7 @@ def execute(
         The record in ``status.json``: key, notebook, parameters, status, cell, error, output,
         started and ended (ISO 8601, UTC), wall_s, cpu_s, peak_rss_mib, kernel, warm, attempt, pid,
         pid_started, and `labkit.batch.provenance.provenance`. ``cell`` is None or has number,
-        execution_count and first_line; ``error`` is None or has name and message.
+        execution_count and line (the one that failed); ``error`` is None or has name and message.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def describe(status: Mapping[str, Any]) -> str:
     --------
     >>> print(describe({
     ...     "status": "failed",
-    ...     "cell": {"number": 7, "execution_count": 5, "first_line": "y = 1 / x"},
+    ...     "cell": {"number": 7, "execution_count": 5, "line": "y = 1 / x"},
     ...     "error": {"name": "ZeroDivisionError", "message": "division by zero"},
     ...     "output": "runs/a/notebook.ipynb",
     ... }))
@@ -133,8 +133,8 @@ def describe(status: Mapping[str, Any]) -> str:
     state = RunStatus(status.get("status", "pending"))
     lines = [f"{state}: {_what_happened(state, status)}".removesuffix(": ")]
     cell = status.get("cell")
-    if cell and cell.get("first_line"):
-        lines.append(f"  {cell['first_line']}")
+    if cell and cell.get("line"):
+        lines.append(f"  {cell['line']}")
     if status.get("output") and state not in (RunStatus.pending, RunStatus.running):
         lines.append(f"  -> {status['output']}")
     return "\n".join(_one_line(line) for line in lines)

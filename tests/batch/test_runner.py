@@ -78,7 +78,7 @@ def _check_notebook(nb: dict[str, Any], status: dict[str, Any], source: str) -> 
     assert states == ["completed"] * 3 + [status["status"], "pending"]
     assert "".join(cells[3]["source"]) == source
     assert status["cell"]["number"] == 4
-    assert status["cell"]["first_line"] == source.splitlines()[0]
+    assert status["cell"]["line"] in source.splitlines()
     assert nb["metadata"]["papermill"]["exception"] is True
     assert len(markers) == 2
     assert f"{status['status']}: cell 4" in "".join(markers[0]["source"])
@@ -325,11 +325,11 @@ def test_a_bare_status_can_be_described(status: str) -> None:
 
 
 def test_a_long_message_stays_on_three_short_lines() -> None:
-    cell = {"number": 1, "execution_count": None, "first_line": "x" * 900}
+    cell = {"number": 1, "execution_count": None, "line": "x" * 900}
     error = {"name": "ValueError", "message": "first\nsecond\n" + "y" * 5000}
     lines = describe({"status": "failed", "cell": cell, "error": error, "output": "/r"}).split("\n")
     assert len(lines) == 3
-    assert max(len(line) for line in lines) <= 200
+    assert max(len(line) for line in lines) <= 400
 
 
 def test_a_directory_that_cannot_be_written_raises(make_run: Callable[..., Run]) -> None:
@@ -338,3 +338,10 @@ def test_a_directory_that_cannot_be_written_raises(make_run: Callable[..., Run])
     with pytest.raises(OSError, match=str(run.directory)):
         execute(run)
     assert os.environ.get("LABKIT_PRELOAD") is None
+
+
+def test_the_line_that_failed_is_named_not_the_first_of_its_cell(
+    run_cells: Callable[..., Any], warm_pool: object
+) -> None:
+    status, _notebook = run_cells("a = 1\n\ndef half(x):\n    return x / 0\n\nhalf(a)")
+    assert status["cell"]["line"] == "half(a)"

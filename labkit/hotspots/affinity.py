@@ -41,7 +41,8 @@ def simulate_lead(
     out_dir : str or Path
         Folder for the run; a finished run with the same settings is returned as it is.
     ps, report_ps : float
-        Length and time between frames, picoseconds.
+        Length and time between frames, picoseconds; the length is rounded to whole frames, one at
+        least.
     seed : int
         Of velocities and thermostat.
     progress : callable, optional
@@ -66,6 +67,7 @@ def simulate_lead(
     names = SHIPPED_PARAMETERS.get((target, name), ())
     parameters = parametrize_ligand(lead, files=[datasets.path(n) for n in names] or None)
     pocket = pocket_system(known.protein_pdb, lead)
+    ps = report_ps * max(1, round(ps / report_ps))
     return run_md(
         pocket, parameters, out_dir, ps=ps, report_ps=report_ps, seed=seed, progress=progress
     )

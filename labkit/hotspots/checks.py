@@ -27,7 +27,7 @@ Progress = Callable[[int, int, str], None]
 
 EXPECTED = {
     "spearman_seeds_min": (
-        "two ensembles that share no seed: lowest Spearman correlation of atom scores",
+        "networks (ensembles, from six on) that share no seed: lowest Spearman of atom scores",
         "1 is the same ranking; below 0.8 the ranking hangs on the seed",
     ),
     "spearman_halves": (
@@ -37,6 +37,10 @@ EXPECTED = {
     "shuffled_share": (
         "score after shuffling the frames, as a share of the score (median atom)",
         "clearly below 1 if order in time matters",
+    ),
+    "spearman_shuffled": (
+        "ranking after shuffling the frames against the ranking: Spearman correlation",
+        "the nearer to 1, the less the order of frames matters for who ranks where",
     ),
     "planted_auroc": (
         "planted trajectory: chance that a hotspot atom scores above another one",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from labkit.choices import not_allowed, unknown_choice
@@ -15,6 +17,7 @@ EXAMPLES = ("ergotamine", "tyk2")
 TARGETS = ("tyk2", "mcl1", "cdk2", "hif2a")
 FRAGMENT_SCHEMES = ("rings", "brics", "murcko")
 NETWORKS = ("fast", "bhowmik2018")
+DEFAULT_LIGAND = "resname LIG"
 MAX_SEED = 2**31 - 1
 
 
@@ -83,7 +86,7 @@ class HotspotConfig:
     system: str = "ergotamine"
     topology: str | None = None
     trajectory: tuple[str, ...] = ()
-    ligand: str = "resname LIG"
+    ligand: str = DEFAULT_LIGAND
     template: str | None = None
     start: int | None = None
     stop: int | None = None
@@ -145,6 +148,8 @@ class HotspotConfig:
             if name not in fields:
                 raise ParameterError(unknown_choice(name, fields))
         given = {name: value for name, value in overrides.items() if value is not None}
+        if "topology" in given:
+            given.setdefault("target", None)  # the preset's is of another system
         return dataclasses.replace(PRESETS[preset], **given).validate()
 
     @property
@@ -195,7 +200,8 @@ class HotspotConfig:
                 raise ParameterError(f"{name}={value!r}: use a whole number of {low} or more.")
         for name in ("cutoff_A", "width_A", "md_ns"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not numeric or not 0 < value < math.inf:
                 raise ParameterError(f"{name}={value!r}: use a number above 0.")
         if not 2 <= self.cutoff_A <= 7:
             raise ParameterError(
@@ -203,6 +209,12 @@ class HotspotConfig:
             )
 
     def _check_source(self) -> None:
+        if self.topology is None and (self.template or self.ligand != DEFAULT_LIGAND):
+            given = "template" if self.template else "ligand"
+            raise ParameterError(
+                f"{given}={getattr(self, given)!r} is of a system of your own; give its topology "
+                "too, or leave it out."
+            )
         if self.trajectory and self.topology is None:
             raise ParameterError(
                 f"trajectory={list(self.trajectory)} needs a topology; give topology='protein.pdb' "
@@ -215,6 +227,20 @@ class HotspotConfig:
                 f"simulate=True makes a trajectory and topology={self.topology!r} names one; "
                 "leave one of them out."
             )
+        if self.out_dir is not None:
+            _require_folder(self.out_dir)
+
+
+def _require_folder(out_dir: str) -> None:
+    """Refuse a folder that cannot be made or written, before anything is computed."""
+    path = Path(out_dir).expanduser().absolute()
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise ParameterError(f"out_dir={out_dir!r}: {nearest} is a file; name a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ParameterError(
+            f"out_dir={out_dir!r}: nothing can be written in {nearest}; name a folder of yours."
+        )
 
 
 QUICK = HotspotConfig(preset="quick")

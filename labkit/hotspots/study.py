@@ -26,7 +26,7 @@ from labkit.hotspots.affinity import simulate_lead
 from labkit.hotspots.clustering import ClusterComparison, compare_clusterings
 from labkit.hotspots.config import HotspotConfig
 from labkit.hotspots.contacts import ContactMatrices, compute_contacts, soft_contacts
-from labkit.hotspots.examples import example
+from labkit.hotspots.examples import example, series
 from labkit.hotspots.fragments import Fragments, fragment_atoms
 from labkit.hotspots.growth import growth_space
 from labkit.hotspots.ranking import HotspotTable, rank_atoms, seed_scores
@@ -35,6 +35,7 @@ from labkit.hotspots.systems import Complex, load_complex
 from labkit.hotspots.temporal import AtomWindows, atom_windows
 from labkit.hotspots.training import PRESETS as NETWORKS
 from labkit.hotspots.training import CVAEConfig, FittedCVAE, fit_ensemble
+from labkit.hotspots.validation import simulated_ligand
 
 Progress = Callable[[int, int, str], None]
 PACKAGES = ("torch", "MDAnalysis", "rdkit", "numpy", "scikit-learn", "scipy")
@@ -158,22 +159,32 @@ def load_system(config: HotspotConfig, *, progress: Progress | None = None) -> C
     Returns
     -------
     Complex
+
+    Raises
+    ------
+    ParameterError
+        The files cannot be analyzed, or hold no ligand of the series to compare with.
+    MissingDataError
+        Files are not there.
     """
     frames = slice(config.start, config.stop, config.step)
     if config.simulate:
-        assert config.target is not None
         return _simulated(config, frames, progress)
     if config.topology is None:
-        return example(config.system, start=frames.start, stop=frames.stop, step=frames.step)
-    return load_complex(
-        config.topology,
-        list(config.trajectory) or None,
-        ligand=config.ligand,
-        template=config.template,
-        start=frames.start,
-        stop=frames.stop,
-        step=frames.step,
-    )
+        system = example(config.system, start=frames.start, stop=frames.stop, step=frames.step)
+    else:
+        system = load_complex(
+            config.topology,
+            list(config.trajectory) or None,
+            ligand=config.ligand,
+            template=config.template,
+            start=frames.start,
+            stop=frames.stop,
+            step=frames.step,
+        )
+    if config.target is not None:
+        simulated_ligand(series(config.target), system)
+    return system
 
 
 def _simulated(config: HotspotConfig, frames: slice, progress: Progress | None) -> Complex:

@@ -56,6 +56,11 @@ def test_one_trajectory_may_be_given_without_a_list() -> None:
         ({"cutoff_A": 9.0}, "cutoff_A=9: use 2 to 7; distances are kept up to 8 angstrom"),
         ({"cutoff_A": "4.5"}, "cutoff_A='4.5': use a number above 0"),
         ({"md_ns": 0}, "md_ns=0: use a number above 0"),
+        ({"md_ns": float("inf")}, "md_ns=inf: use a number above 0"),
+        ({"ligand": "resname UNK"}, "ligand='resname UNK' is of a system of your own"),
+        ({"template": "CCO"}, "template='CCO' is of a system of your own"),
+        ({"out_dir": "/dev/null"}, "out_dir='/dev/null': /dev/null is a file; name a folder"),
+        ({"out_dir": "/dev/null/x"}, "/dev/null is a file"),
         ({"system": "ergotamin"}, "system='ergotamin'.*Did you mean 'ergotamine'"),
         ({"network": "slow"}, "network='slow' is not allowed; use 'fast', 'bhowmik2018'"),
         ({"fragment_scheme": "ring"}, "Did you mean 'rings'"),
@@ -77,3 +82,8 @@ def test_wrong_choices_are_named(choices: dict[str, Any], message: str) -> None:
 def test_unknown_presets_are_named() -> None:
     with pytest.raises(ParameterError, match="preset='fast' is not allowed; use 'quick'"):
         HotspotConfig.from_preset("fast")
+
+
+def test_a_topology_of_ones_own_is_not_compared_with_the_presets_series() -> None:
+    assert HotspotConfig.from_preset("tyk2", topology="a.pdb").target is None
+    assert HotspotConfig.from_preset("tyk2", topology="a.pdb", target="mcl1").target == "mcl1"

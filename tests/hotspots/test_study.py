@@ -92,7 +92,7 @@ def test_shuffling_the_frames_costs_score(small_checks: Checks) -> None:
 
 def test_every_check_says_what_to_expect(small_checks: Checks) -> None:
     table = small_checks.table()
-    assert len(table) == 3
+    assert len(table) == 4
     assert all(math.isfinite(value) for value in table["found"])
     assert set(table["expect"]) <= {expected for _, expected in EXPECTED.values()}
     assert "expect" in small_checks._repr_html_()

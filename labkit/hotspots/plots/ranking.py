@@ -148,7 +148,7 @@ def baseline_plot(
         x = scores[column].to_numpy(dtype=float)
         rest = np.setdiff1d(np.arange(len(x)), top)
         ax.scatter(x[rest], y[rest], s=20, color=GRAY)
-        ax.scatter(x[top], y[top], s=26, color=OKABE_ITO["vermillion"])
+        ax.scatter(x[top], y[top], s=26, color=OKABE_ITO["black"])
         rho = scores[[score, column]].corr(method="spearman").iloc[0, 1]
         ax.set_title(f"Spearman {rho:.2f}".replace("-", "−"), fontsize=10)
         ax.set_xlabel(quantity_label(column), fontsize=9.5)

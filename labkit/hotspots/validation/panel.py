@@ -123,7 +123,7 @@ def simulated_ligand(known: CongenericSeries, system: Complex) -> str:
             return name_of(mol)
     raise ParameterError(
         f"The ligand of {system.name!r} is none of the {len(known.ligands)} of the series "
-        f"{known.target}."
+        f"{known.target}; leave target out, or name the series that it belongs to."
     )
 
 

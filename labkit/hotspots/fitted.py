@@ -3,8 +3,9 @@
 A variational autoencoder can end with a latent space that says nothing about the image (posterior
 collapse); rankings made from it look plausible and mean nothing. A unit is *active* if its mean
 varies from image to image, ``Var_x(mu_j) > 0.01`` [1]_. This cannot be had by the KL that free bits
-give away, unlike a threshold on KL. A fit has collapsed if its KL is at most 1 nat or fewer than
-half of its units are active.
+give away, unlike a threshold on KL. Images of different atoms differ even where nothing moves, so
+a unit that is the same in all windows of every atom, but for rounding, is not active either. A fit
+has collapsed if its KL is at most 1 nat or fewer than half of its units are active.
 
 References
 ----------
@@ -25,10 +26,14 @@ from torch import Tensor
 from labkit.errors import LabkitError, ParameterError
 from labkit.hotspots.cvae import ConvVAE, kl_per_dim, reconstruction_nats
 from labkit.hotspots.optimization import reproducible
+from labkit.hotspots.scores import ROUNDING, latent_scale
 from labkit.hotspots.temporal import AtomWindows
 
 ACTIVE_VARIANCE = 0.01
 MIN_KL = 1.0
+SETTLED = 0.01
+"""Share of its value by which a loss may fall per epoch at the end of a finished fit."""
+LAST_EPOCHS = 3
 ENCODING_BATCH = 512
 
 
@@ -131,11 +136,13 @@ class FittedCVAE:
     kl : ndarray of shape (latent_dim,)
         KL of each unit over all images, nats.
     active_units : int
-        Units whose mean varies from image to image.
+        Units whose mean varies from image to image, and from window to window of an atom.
     collapsed : bool
         Whether the latent space says nothing about the images.
     seconds : float
         Wall-clock time of the fit.
+    motionless : bool
+        Whether the latent space tells atoms apart but is the same in all windows of every atom.
     """
 
     model: ConvVAE
@@ -146,6 +153,7 @@ class FittedCVAE:
     active_units: int
     collapsed: bool
     seconds: float
+    motionless: bool = False
 
     def encode(self, images: np.ndarray) -> Latent:
         """Mean and log-variance of images of shape (n_images, C, H, W)."""
@@ -196,6 +204,14 @@ def require_active(fits: Sequence[FittedCVAE]) -> list[FittedCVAE]:
     collapsed = [fit for fit in fits if fit.collapsed]
     if not collapsed:
         return list(fits)
+    still = [fit for fit in collapsed if fit.motionless]
+    if still:
+        raise CollapsedLatentError(
+            f"Nothing moves: in {len(still)} of {len(fits)} fits the latent space tells atoms "
+            "apart but is the same, but for rounding, in all windows of every atom; a ranking from "
+            "it would be one of noise. Give a trajectory whose frames differ, and look at start, "
+            "stop and step; if they do, use more epochs."
+        )
     found = "; ".join(
         f"seed {fit.seed}: KL {fit.kl.sum():.2f} nats, {fit.active_units} of {len(fit.kl)} units "
         "active"
@@ -208,14 +224,73 @@ def require_active(fits: Sequence[FittedCVAE]) -> list[FittedCVAE]:
     )
 
 
-def units_active(mu: np.ndarray) -> int:
-    """Number of latent units whose mean varies from image to image.
+def training_notes(fits: Sequence[FittedCVAE]) -> tuple[str, ...]:
+    """What a reader of a ranking should know about the training: fits that ended too early.
 
     Parameters
     ----------
-    mu : ndarray of shape (n_images, latent_dim)
+    fits : sequence of FittedCVAE
+
+    Returns
+    -------
+    tuple of str
+        Empty if the weight of the KL reached its final value in all fits and no loss was still
+        falling at the end by more than 1 % of its value per epoch.
     """
-    return int((mu.var(axis=0) > ACTIVE_VARIANCE).sum())
+    notes = []
+    early = [fit for fit in fits if fit.config.epochs < fit.config.warmup]
+    if early:
+        config = early[0].config
+        notes.append(
+            f"Training ended in the warm-up ({_seeds(early, fits)}): epochs={config.epochs} are "
+            f"fewer than warmup={config.warmup}, and the weight of the KL never reached "
+            f"{config.beta:g}. Use more epochs."
+        )
+    falling = [fit for fit in fits if not _loss_fall(fit.history) <= SETTLED]
+    if falling:
+        worst = max(_loss_fall(fit.history) for fit in falling)
+        found = f"The loss was still falling by {worst:.1%} per epoch at the end of training"
+        if worst == np.inf:
+            found = "One epoch cannot show whether the loss has settled"
+        notes.append(
+            f"{found} ({_seeds(falling, fits)}): scores may change with longer training. Use more "
+            "epochs."
+        )
+    return tuple(notes)
+
+
+def _seeds(some: Sequence[FittedCVAE], fits: Sequence[FittedCVAE]) -> str:
+    if len(some) == len(fits):
+        return "all seeds" if len(fits) > 1 else f"seed {fits[0].seed}"
+    return ("seeds " if len(some) > 1 else "seed ") + ", ".join(str(fit.seed) for fit in some)
+
+
+def _loss_fall(history: pd.DataFrame) -> float:
+    """Share of the negative ELBO lost per epoch at the end; of held-out time where there is any.
+
+    The mean over the last epochs, `inf` after a single one.
+    """
+    loss = history["valid_loss"].to_numpy(dtype=float)
+    if np.isnan(loss).any():
+        loss = (history["reconstruction"] + history["kl"]).to_numpy(dtype=float)
+    epochs = min(LAST_EPOCHS, len(loss) - 1)
+    return float((loss[-1 - epochs] - loss[-1]) / (epochs * abs(loss[-1]))) if epochs else np.inf
+
+
+def units_active(mu: np.ndarray) -> int:
+    """Number of latent units whose mean varies from image to image, and in time if that is known.
+
+    Parameters
+    ----------
+    mu : ndarray of shape (n_images, latent_dim) or (n_atoms, n_windows, latent_dim)
+        With the second shape, units that are the same in all windows of every atom, but for
+        rounding, are not counted.
+    """
+    mu = np.asarray(mu, dtype=np.float64)
+    active = mu.reshape(-1, mu.shape[-1]).var(axis=0) > ACTIVE_VARIANCE
+    if mu.ndim == 3:
+        active &= mu.std(axis=1).max(axis=0) > ROUNDING * latent_scale(mu)
+    return int(active.sum())
 
 
 def has_collapsed(kl: np.ndarray, active_units: int) -> bool:

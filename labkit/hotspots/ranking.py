@@ -23,10 +23,12 @@ step to the ``k`` that are not told apart yet [2]_. With ``n`` atoms,
 
     rank_low = 1 + number above a,    rank_high = n - number below a.
 
-A verdict is given where that interval allows it: *dynamic* where ``rank_high <= n / 3``, *anchor*
-where ``rank_low > 2 n / 3``, *undetermined* otherwise, and always with fewer than 64 windows per
-atom or fewer than three atoms. That dynamic atoms are the ones to modify is a reading of the
-method, not a result.
+A verdict is given where that interval allows it. With ``t = n // 3``, *dynamic* is an atom surely
+among the first ``t`` (``rank_high <= t``), *anchor* one surely among the last ``t``
+(``rank_low > n - t``), *undetermined* any other; and all of them with fewer than three atoms, or
+fewer than 64 windows per atom, counted as if windows began at least a quarter of a window apart
+(`AtomWindows.n_counted`). That dynamic atoms are the ones to modify is a reading of the method,
+not a result.
 
 References
 ----------
@@ -46,7 +48,7 @@ from scipy.stats import rankdata
 
 from labkit.errors import ParameterError
 from labkit.hotspots.bootstrap import block_weights, optimal_block_length
-from labkit.hotspots.scores import stacked
+from labkit.hotspots.scores import ROUNDING, latent_scale, require_motion, stacked
 from labkit.hotspots.stability import half_agreement, seed_agreement, seed_scores
 from labkit.hotspots.temporal import MIN_WINDOWS, AtomWindows
 
@@ -78,6 +80,9 @@ class HotspotTable:
         `top_k`), verdict.
     n_seeds, n_windows : int
         Networks of the ensemble, and windows of each atom.
+    n_counted : int
+        Windows of each atom that count for verdicts: as if none began closer to the one before
+        than a quarter of a window.
     block_length : int
         Windows in a bootstrap block.
     bootstrap : int
@@ -95,6 +100,7 @@ class HotspotTable:
     frame: pd.DataFrame
     n_seeds: int
     n_windows: int
+    n_counted: int
     block_length: int
     bootstrap: int
     top_k: int
@@ -132,10 +138,11 @@ class HotspotTable:
         names = [str(label) if names is None else names[label] for label in labels]
         draws = np.stack([self.draws[:, index == i].mean(axis=1) for i in range(len(labels))], 1)
         top_k = -(-len(labels) // 3) if top_k is None else top_k
-        frame = _table(draws, names, top_k, self.confidence, self.n_windows >= MIN_WINDOWS)
+        frame = _table(draws, names, top_k, self.confidence, self.n_counted >= MIN_WINDOWS)
         frame = frame.rename(columns={"atom": "fragment"})
         frame.insert(1, "n_atoms", sizes)
-        notes = _notes(draws, self.n_seeds, self.n_windows, self.block_length, "fragments")
+        counts = (self.n_seeds, self.n_windows, self.n_counted)
+        notes = _notes(draws, *counts, self.block_length, "fragments")
         return replace(self, frame=frame, top_k=top_k, notes=notes, draws=draws)
 
 
@@ -157,7 +164,7 @@ def rank_atoms(
     latents : sequence of ndarray of shape (n_atoms, n_windows, latent_dim)
         Latent means, one array per seed.
     windows : AtomWindows
-        For the replica of each window.
+        For the replica of each window, and how far windows overlap.
     atom_names : sequence of str, optional
         Default: ``windows.atom_names`` if there is such a thing, else row numbers.
     bootstrap : int
@@ -178,26 +185,29 @@ def rank_atoms(
     Raises
     ------
     ParameterError
-        Arrays that do not fit each other or `windows`, or values out of range.
+        Arrays that do not fit each other or `windows`, values out of range, or no motion.
     """
     stack = stacked(latents)
     replica = np.asarray(windows.replica)
     _check(stack, replica, bootstrap, top_k, confidence)
+    require_motion(stack)
     length = choose_block_length(stack) if block is None else block
     if not 1 <= length <= len(replica):
         raise ParameterError(f"block={block}: a block has 1 to {len(replica)} windows.")
     draws = _draw(stack, replica, length, bootstrap, seed)
     n_seeds, _, n_windows, _ = stack.shape
+    n_counted = getattr(windows, "n_counted", n_windows)
     names = _atom_names(stack, windows, atom_names)
     return HotspotTable(
-        frame=_table(draws, names, top_k, confidence, n_windows >= MIN_WINDOWS),
+        frame=_table(draws, names, top_k, confidence, n_counted >= MIN_WINDOWS),
         n_seeds=n_seeds,
         n_windows=n_windows,
+        n_counted=n_counted,
         block_length=length,
         bootstrap=bootstrap,
         top_k=top_k,
         confidence=confidence,
-        notes=_notes(draws, n_seeds, n_windows, length, "atoms"),
+        notes=_notes(draws, n_seeds, n_windows, n_counted, length, "atoms"),
         draws=draws,
     )
 
@@ -246,7 +256,8 @@ def _atom_names(
 def _log_spreads(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Log of the latent spread of every seed, draw and atom, shape (n_seeds, n_draws, n_atoms).
 
-    Spreads below a millionth of the largest (atoms that never touch anything) count as that.
+    Spreads below a millionth of the largest, or at the rounding of the latent (atoms that never
+    touch anything), count as that.
     """
     n_atoms, n_windows, d = stack.shape[1:]
     out = np.empty((len(stack), len(weights), n_atoms))
@@ -260,7 +271,8 @@ def _log_spreads(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
         variance = share @ x**2 - (share @ x) ** 2
         spread = np.sqrt(variance.reshape(-1, n_atoms, d).sum(axis=-1).clip(0))
         largest = np.nanmax(spread[0], initial=0)
-        out[number] = np.log(np.maximum(spread, 1e-6 * largest if largest else 1.0))
+        smallest = max(1e-6 * largest, ROUNDING * latent_scale(mu))
+        out[number] = np.log(np.maximum(spread, smallest or 1.0))
     return out
 
 
@@ -282,13 +294,14 @@ def _draw(
 
 
 def _notes(
-    draws: np.ndarray, n_seeds: int, n_windows: int, length: int, what: str
+    draws: np.ndarray, n_seeds: int, n_windows: int, n_counted: int, length: int, what: str
 ) -> tuple[str, ...]:
     notes = []
-    if n_windows < MIN_WINDOWS:
+    if n_counted < MIN_WINDOWS:
         notes.append(
-            f"{n_windows} windows per atom are fewer than {MIN_WINDOWS}: every verdict is "
-            "undetermined. Analyze more frames."
+            f"{n_counted} windows per atom are fewer than {MIN_WINDOWS} (windows that overlap by "
+            "more than three quarters are not counted): every verdict is undetermined. Analyze "
+            "more frames."
         )
     if n_windows < FEW_BLOCKS * length:
         notes.append(
@@ -310,7 +323,7 @@ def _table(
 ) -> pd.DataFrame:
     """Scores, ranks, intervals and verdicts of all columns of `draws`."""
     known = np.isfinite(draws).all(axis=0)
-    if known.sum() > 1 and np.ptp(draws[0, known]) <= 1e-9 * draws[0, known].max():
+    if known.sum() > 1 and np.ptp(draws[0, known]) <= ROUNDING * draws[0, known].max():
         warnings.warn("All scores are equal: they rank nothing.", UserWarning, stacklevel=4)
         known[:] = False
     tail = (1 - confidence) / 2
@@ -385,6 +398,6 @@ def _told_apart(
 
 
 def _verdicts(frame: pd.DataFrame, n: int) -> np.ndarray:
-    dynamic = frame["rank_high"] <= n / 3
-    anchor = frame["rank_low"] > 2 * n / 3
+    dynamic = frame["rank_high"] <= n // 3
+    anchor = frame["rank_low"] > n - n // 3
     return np.where(dynamic, VERDICTS[0], np.where(anchor, VERDICTS[1], VERDICTS[2]))

@@ -33,6 +33,8 @@ from labkit.hotspots.clustering import pca_latent
 
 CONTACT_CUTOFF = 4.5
 """Distance below which an atom touches a residue, in angstrom."""
+ROUNDING = 1e-5
+"""Share of a latent's scale below which differences are those of float32 arithmetic."""
 BASELINES = ("rmsf", "n_contacts", "flicker", "pca_spread")
 """What has to stand beside a latent score."""
 
@@ -110,6 +112,47 @@ def latent_spread(mu: np.ndarray) -> np.ndarray:
     array([5.])
     """
     return np.sqrt(np.asarray(mu, dtype=np.float64).var(axis=1).sum(axis=-1))
+
+
+def latent_scale(mu: np.ndarray) -> float:
+    """Root-mean-square length of the latent vectors of all images; nan images do not count.
+
+    Parameters
+    ----------
+    mu : ndarray of shape (..., latent_dim)
+    """
+    squares = np.square(np.asarray(mu, dtype=np.float64)).sum(axis=-1)
+    known = squares[np.isfinite(squares)]
+    return float(np.sqrt(known.mean())) if known.size else 0.0
+
+
+def require_motion(latents: Sequence[np.ndarray] | np.ndarray) -> None:
+    """Refuse latents that tell atoms apart but hardly change from window to window of any atom.
+
+    Parameters
+    ----------
+    latents : sequence of ndarray of shape (n_atoms, n_windows, latent_dim)
+        One array per seed.
+
+    Raises
+    ------
+    ParameterError
+        If in every seed the spread of every atom is at most :data:`ROUNDING` times the scale of
+        the latent.
+    """
+    n_windows = np.shape(latents[0])[1]
+    if n_windows < 2:
+        raise ParameterError(
+            f"{n_windows} window of each atom shows no motion to rank; give more frames or use a "
+            "shorter window."
+        )
+    shares = [latent_spread(mu) / (latent_scale(mu) or 1.0) for mu in latents]
+    if not (np.asarray(shares) > ROUNDING).any():
+        raise ParameterError(
+            f"Nothing moves: in the {n_windows} windows of every atom the latent vector is the "
+            "same but for rounding, so that scores would rank noise. Give a trajectory whose "
+            "frames differ, and look at start, stop and step; if they do, train with more epochs."
+        )
 
 
 def ensemble_spread(latents: Sequence[np.ndarray]) -> np.ndarray:

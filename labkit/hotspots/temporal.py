@@ -15,8 +15,10 @@ frames; ``replica`` (n_frames,) which trajectory a frame comes from.
 
 from __future__ import annotations
 
+import bisect
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 CHANNELS = ("none", "difference", "window_moments")
 MIN_WINDOWS = 64
-"""With fewer windows of an atom, intervals of its rank are wide."""
+"""With fewer windows of an atom, as `AtomWindows.n_counted` counts them, intervals are wide."""
+HELD_OUT = 0.2
+N_BLOCKS = 5
+"""By default a fifth of the time is held out, in one of five blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,25 @@ class AtomWindows:
     def n_windows(self) -> int:
         """Number of windows of each atom."""
         return self.images.shape[1]
+
+    @property
+    def n_counted(self) -> int:
+        """Windows of each atom as if they began no closer than a quarter of a window.
+
+        Windows that overlap by more repeat each other: a smaller stride adds images to train on,
+        not time.
+
+        Examples
+        --------
+        >>> C = np.zeros((79, 1, 1))
+        >>> [atom_windows(C, window=16, stride=stride).n_counted for stride in (1, 4, 8)]
+        [16, 16, 8]
+        """
+        apart = max(self.stride, -(-self.window // 4))
+        return sum(
+            1 + int(self.starts[last - 1] - self.starts[first]) // apart
+            for first, last, _ in replica_runs(self.replica)
+        )
 
     @property
     def n_images(self) -> int:
@@ -151,10 +175,11 @@ def atom_windows(
     view = sliding_window_view(series, window, axis=1).transpose(0, 1, 3, 2)
     images = view[:, ::stride] if len(runs) == 1 else view[:, starts]
     images.flags.writeable = False
-    notes = _notes(window, runs, len(starts))
-    for note in notes:
+    windows = AtomWindows(images, starts, owner, window, stride, len(C))
+    windows = replace(windows, notes=_notes(windows, runs))
+    for note in windows.notes:
         logger.info(note)
-    return AtomWindows(images, starts, owner, window, stride, len(C), notes)
+    return windows
 
 
 def temporal_channels(
@@ -203,7 +228,11 @@ def temporal_channels(
 
 
 def time_blocks(
-    windows: AtomWindows, *, validation: float = 0.2, n_blocks: int = 5, seed: int = 0
+    windows: AtomWindows,
+    *,
+    validation: float = HELD_OUT,
+    n_blocks: int = N_BLOCKS,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split windows into training and validation by whole blocks of time.
 
@@ -242,18 +271,68 @@ def time_blocks(
             f"validation={validation} with n_blocks={n_blocks} leaves one side empty; use a share "
             "between 0 and 1 and 2 blocks or more."
         )
-    held_out = min(max(1, round(validation * n_blocks)), n_blocks - 1)
-    chosen = np.random.default_rng(seed).choice(n_blocks, held_out, replace=False)
-    block = np.arange(windows.n_frames) * n_blocks // windows.n_frames
-    inside = np.isin(block, chosen)[windows.starts[:, None] + np.arange(windows.window)]
-    train, valid = ~inside.any(axis=1), inside.all(axis=1)
+    split = _Split(validation, n_blocks, seed)
+    train, valid = split.masks(windows.starts, windows.window, windows.n_frames)
     if not train.any() or not valid.any():
+        n_replicas = len(replica_runs(windows.replica))
+        needed = split.frames_needed(windows.window, windows.stride, n_replicas)
         raise ParameterError(
-            f"n_blocks={n_blocks} of {windows.n_frames} frames are of about "
-            f"{windows.n_frames // n_blocks} frames each, too short for a window="
-            f"{windows.window} on either side; analyze more frames or use a shorter window."
+            f"{windows.n_frames} frames are too few for window={windows.window}: validation="
+            f"{validation} holds out whole stretches of time, and a window has to fit there and in "
+            f"the rest. {_needs(needed, n_replicas)} for this window and stride={windows.stride}; "
+            "give more frames or a shorter window."
         )
     return train, valid
+
+
+@dataclass(frozen=True)
+class _Split:
+    """How time is divided into training and validation."""
+
+    validation: float = HELD_OUT
+    n_blocks: int = N_BLOCKS
+    seed: int = 0
+
+    def masks(
+        self, starts: np.ndarray, window: int, n_frames: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which windows train, and which validate."""
+        count = min(max(1, round(self.validation * self.n_blocks)), self.n_blocks - 1)
+        chosen = np.random.default_rng(self.seed).choice(self.n_blocks, count, replace=False)
+        block = np.arange(n_frames) * self.n_blocks // n_frames
+        before = np.concatenate([[0], np.cumsum(np.isin(block, chosen))])
+        inside = before[starts + window] - before[starts]
+        return inside == 0, inside == window
+
+    def allows(self, lengths: Sequence[int], window: int, stride: int) -> bool:
+        """Whether replicas of these lengths have a window on either side."""
+        ends = np.cumsum(lengths)
+        starts = np.concatenate(
+            [
+                np.arange(end - length, end - window + 1, stride)
+                for end, length in zip(ends, lengths, strict=True)
+            ]
+        )
+        return all(mask.any() for mask in self.masks(starts, window, int(ends[-1])))
+
+    def frames_needed(self, window: int, stride: int, n_replicas: int = 1) -> int:
+        """Fewest frames of each replica with which, and with any more, the split can be made."""
+        needed = self.n_blocks * (window + stride - 1)
+        while self.allows([needed - 1] * n_replicas, window, stride):
+            needed -= 1
+        return needed
+
+    def longest_window(self, lengths: Sequence[int], stride: int) -> int:
+        """Longest window with which the split can be made; 0 if there is none."""
+        candidates = range(1, max(lengths) + 1)
+        return bisect.bisect_left(
+            candidates, True, key=lambda window: not self.allows(lengths, window, stride)
+        )
+
+
+def _needs(n_frames: int, n_replicas: int) -> str:
+    of = "A trajectory needs" if n_replicas == 1 else f"Each of {n_replicas} replicas needs"
+    return f"{of} at least {n_frames} frames"
 
 
 def replica_runs(replica: np.ndarray) -> list[tuple[int, int, int]]:
@@ -302,24 +381,37 @@ def _replica_of(
 def _check_window(window: int, stride: int, runs: list[tuple[int, int, int]]) -> None:
     if window < 1 or stride < 1:
         raise ParameterError(f"window={window} and stride={stride}: both are 1 frame or more.")
-    longest = max(last - first for first, last, _ in runs)
-    if window > longest:
-        of = "the trajectory has" if len(runs) == 1 else "the longest replica has"
+    lengths = [last - first for first, last, _ in runs]
+    longest = max(lengths)
+    if window <= longest:
+        return
+    needed = _Split().frames_needed(window, stride, len(runs))
+    needs = f"{_needs(needed, len(runs))} for this window"
+    if longest == 1:
         raise ParameterError(
-            f"window={window} is longer than what there is: {of} {longest} frames. Use a window of "
-            f"at most {longest}, or more frames."
+            f"window={window} needs frames that follow one another and there is 1 frame: a single "
+            f"structure shows no motion; give a trajectory. {needs} and stride={stride}."
         )
+    of = "the trajectory has" if len(runs) == 1 else "the longest replica has"
+    allowed = _Split().longest_window(lengths, stride)
+    shorter = f"Use a window of at most {allowed}, or more frames. " if allowed else ""
+    raise ParameterError(
+        f"window={window} is longer than what there is: {of} {longest} frames. {shorter}{needs} "
+        f"and stride={stride}, part of the time being held out."
+    )
 
 
-def _notes(window: int, runs: list[tuple[int, int, int]], n_windows: int) -> tuple[str, ...]:
+def _notes(windows: AtomWindows, runs: list[tuple[int, int, int]]) -> tuple[str, ...]:
+    window = windows.window
     short = [f"{r} ({last - first} frames)" for first, last, r in runs if last - first < window]
     notes = []
     if short:
         notes.append(f"Left out, shorter than window={window}: replica {', '.join(short)}.")
-    if n_windows < MIN_WINDOWS:
+    if windows.n_counted < MIN_WINDOWS:
         notes.append(
-            f"Only {n_windows} windows of each atom, fewer than {MIN_WINDOWS}: intervals of ranks "
-            "are wide."
+            f"Only {windows.n_counted} windows of each atom, fewer than {MIN_WINDOWS} (windows "
+            "that overlap by more than three quarters are not counted): intervals of ranks are "
+            "wide."
         )
     return tuple(notes)
 

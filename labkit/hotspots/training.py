@@ -37,6 +37,7 @@ from labkit.hotspots.fitted import (
     mean_image,
     require_active,
     score,
+    training_notes,
     units_active,
 )
 from labkit.hotspots.optimization import Adam, pick_device, reproducible
@@ -53,6 +54,7 @@ __all__ = [
     "fit_cvae",
     "fit_ensemble",
     "require_active",
+    "training_notes",
 ]
 
 Progress = Callable[[int, int, str], None]
@@ -213,7 +215,8 @@ class _Run:
         self.model.eval().requires_grad_(False)
         latent = encode_batches(self.model, batches(self.windows))
         kl = kl_per_dim(torch.from_numpy(latent.mu), torch.from_numpy(latent.log_var)).numpy()
-        active = units_active(latent.mu)
+        windows = self.windows
+        active = units_active(latent.mu.reshape(windows.n_atoms, windows.n_windows, -1))
         return FittedCVAE(
             model=self.model,
             config=self.config,
@@ -223,6 +226,7 @@ class _Run:
             active_units=active,
             collapsed=has_collapsed(kl, active),
             seconds=seconds,
+            motionless=not active and units_active(latent.mu) > 0,
         )
 
 

@@ -274,13 +274,55 @@ def test_atoms_that_never_touch_anything_tie_at_the_bottom():
     assert (frame.loc[:5, "rank_high"] == 12).all()
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_equal_scores_rank_nothing_and_warn(value):
-    same = np.repeat(np.random.default_rng(0).normal(size=(1, 80, 4)), 5, axis=0) * value
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_equal_scores_rank_nothing_and_warn(noise):
+    rng = np.random.default_rng(0)
+    same = np.repeat(rng.normal(size=(1, 80, 4)), 5, axis=0)
+    same = same * (1 + rng.normal(0, noise, same.shape))
     with pytest.warns(UserWarning, match="All scores are equal"):
         table = rank_atoms([same, same], windows=windows_like(80))
     assert table.frame[["rank", "rank_low", "rank_high", "p_top"]].isna().all(axis=None)
     assert set(table.frame["verdict"]) == {"undetermined"}
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-6])
+def test_atoms_that_differ_but_do_not_move_are_not_ranked(noise):
+    """Latents of one frame repeated: as float32 arithmetic leaves them."""
+    rng = np.random.default_rng(0)
+    still = [np.repeat(rng.normal(size=(6, 1, 4)), 80, axis=1) for _ in range(2)]
+    still = [mu + rng.normal(0, noise, mu.shape) for mu in still]
+    with pytest.raises(ParameterError, match=r"Nothing moves: in the 80 windows .* trajectory"):
+        rank_atoms(still, windows=windows_like(80))
+    still[1][4] += rng.normal(0, 1e-3, (80, 4))
+    assert rank_atoms(still, windows=windows_like(80)).frame["rank"].iloc[4] == 1
+
+
+def test_one_window_shows_no_motion():
+    with pytest.raises(ParameterError, match="1 window of each atom shows no motion"):
+        rank_atoms([np.ones((6, 1, 4))], windows=windows_like(1))
+
+
+@pytest.mark.parametrize(("n", "third"), [(3, 1), (4, 1), (5, 1), (7, 2), (43, 14)])
+def test_as_many_atoms_can_be_anchors_as_dynamic(n, third):
+    """Ranks without any doubt: the verdicts are the first and the last n // 3 atoms."""
+    [base] = ensemble([1.0], n_windows=400, n_seeds=1)
+    latents = [base * (1.2 ** np.arange(n))[:, None, None]]
+    frame = rank_atoms(latents, windows=windows_like(400)).frame
+    assert frame["verdict"].tolist() == (
+        ["anchor"] * third + ["undetermined"] * (n - 2 * third) + ["dynamic"] * third
+    )
+
+
+@pytest.mark.parametrize(("stride", "verdicts"), [(1, False), (3, False), (4, True)])
+def test_verdicts_cannot_be_bought_with_windows_that_overlap_more(stride, verdicts):
+    """84 windows of 16 frames that start every frame count as 21."""
+    latents = ensemble(np.repeat([1.0, 2.0, 20.0], 4), n_windows=84, n_seeds=1)
+    table = rank_atoms(latents, windows=windows_like(84, stride=stride))
+    assert table.n_counted == 1 + 83 * stride // 4
+    assert (set(table.frame["verdict"]) != {"undetermined"}) == verdicts
+    assert any("fewer than 64" in note for note in table.notes) != verdicts
+    fragments = table.fragments(np.repeat([0, 1, 2], 4))
+    assert (fragments.frame["verdict"].iloc[2] == "dynamic") == verdicts
 
 
 def test_fragments_have_the_mean_score_of_their_atoms():

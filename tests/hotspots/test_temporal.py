@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +45,7 @@ def test_windows_are_those_found_frame_by_frame(lengths, window, stride):
     C = contacts(len(replica))
     expected = by_hand(C, window, stride, replica)
     if not expected:
-        with pytest.raises(ParameterError, match=f"window={window} .* {max(lengths)} frames"):
+        with pytest.raises(ParameterError, match=f"window={window} .* {max(lengths)} frame"):
             atom_windows(C, window=window, stride=stride, replica=replica)
         return
     windows = atom_windows(C, window=window, stride=stride, replica=replica)
@@ -98,15 +100,29 @@ def test_a_replica_shorter_than_a_window_is_left_out_and_named():
 
 def test_few_windows_are_noted_for_the_ranking():
     few = atom_windows(contacts(60), window=16, stride=4)
-    many = atom_windows(contacts(16 + MIN_WINDOWS - 1), window=16, stride=1)
+    many = atom_windows(contacts(16 + 4 * (MIN_WINDOWS - 1)), window=16, stride=4)
     assert any(f"{few.n_windows} windows" in note for note in few.notes)
     assert many.notes == ()
+
+
+@pytest.mark.parametrize(("stride", "counted"), [(1, 55), (2, 55), (4, 55), (5, 44), (16, 14)])
+def test_windows_closer_than_a_quarter_of_their_length_are_not_counted(stride, counted):
+    """Of 235 frames: starts 0..219, one counted every max(stride, 16 / 4) frames."""
+    windows = atom_windows(contacts(235, 1, 1), window=16, stride=stride)
+    assert windows.n_counted == counted
+    assert any(f"Only {counted} windows" in note for note in windows.notes)
+
+
+def test_windows_of_replicas_are_counted_one_by_one():
+    replica = np.repeat([0, 1, 2], [40, 30, 10])
+    windows = atom_windows(contacts(80), window=14, stride=1, replica=replica)
+    assert windows.n_counted == (1 + 26 // 4) + (1 + 16 // 4)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 21}, r"window=21 .* trajectory has 20 frames"),
+        ({"window": 21}, r"window=21 .* trajectory has 20 frames\. Use a window of at most 4"),
         ({"window": 21, "replica": np.repeat([0, 1], [12, 8])}, r"longest replica has 12 frames"),
         ({"window": 0}, "window=0"),
         ({"stride": 0}, "stride=0"),
@@ -161,10 +177,52 @@ def test_validation_is_whole_blocks_of_time():
 
 def test_blocks_shorter_than_a_window_are_refused():
     windows = atom_windows(contacts(40, 1, 1), window=16)
-    with pytest.raises(ParameterError, match="8 frames each, too short for a window=16"):
+    with pytest.raises(ParameterError, match=r"40 frames are too few .*at least 92 frames"):
         time_blocks(windows)
     with pytest.raises(ParameterError, match="validation=1"):
         time_blocks(windows, validation=1.0)
+
+
+def told(pattern: str, C: np.ndarray, **options) -> int:
+    """The number that the message of an error advises."""
+    with pytest.raises(ParameterError) as info:
+        time_blocks(atom_windows(C, **options))
+    return int(re.search(pattern, str(info.value))[1])
+
+
+@pytest.mark.parametrize(("n_frames", "stride"), [(225, 4), (100, 1), (61, 7)])
+def test_a_window_as_long_as_advised_leaves_time_to_hold_out_and_a_longer_one_does_not(
+    n_frames, stride
+):
+    C = contacts(n_frames, 1, 1)
+    longest = told(r"window of at most (\d+)", C, window=500, stride=stride)
+    time_blocks(atom_windows(C, window=longest, stride=stride))
+    with pytest.raises(ParameterError, match="too few"):
+        time_blocks(atom_windows(C, window=longest + 1, stride=stride))
+
+
+@given(window=st.integers(2, 20), stride=st.integers(1, 9), n_replicas=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_as_many_frames_as_advised_or_more_are_enough_and_one_less_is_not(
+    window, stride, n_replicas
+):
+    def cut(n_frames: int):
+        replica = np.repeat(np.arange(n_replicas), n_frames)
+        C = np.zeros((n_replicas * n_frames, 1, 1), np.float32)
+        return time_blocks(atom_windows(C, window=window, stride=stride, replica=replica))
+
+    replica = np.arange(n_replicas)
+    C = np.zeros((n_replicas, 1, 1))
+    needed = told(r"least (\d+) frames", C, window=window, stride=stride, replica=replica)
+    for n_frames in range(needed, needed + 40):
+        cut(n_frames)
+    with pytest.raises(ParameterError):
+        cut(needed - 1)
+
+
+def test_a_single_structure_is_told_to_be_a_trajectory():
+    with pytest.raises(ParameterError, match=r"1 frame: .* give a trajectory.* least 92 f"):
+        atom_windows(contacts(1))
 
 
 @pytest.mark.parametrize("lag", [1, 3, 25])

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from labkit.hotspots.contacts import compute_contacts
 from labkit.hotspots.examples import example
 from labkit.hotspots.fitted import has_collapsed, units_active
 from labkit.hotspots.optimization import Adam, reproducible
+from labkit.hotspots.ranking import rank_atoms
 from labkit.hotspots.temporal import AtomWindows, atom_windows, time_blocks
 from labkit.hotspots.training import (
     FAST,
@@ -27,6 +29,7 @@ from labkit.hotspots.training import (
     fit_cvae,
     fit_ensemble,
     require_active,
+    training_notes,
 )
 
 SHORT = dataclasses.replace(FAST, epochs=5, warmup=2)
@@ -214,6 +217,62 @@ def test_constant_images_collapse_and_the_error_says_what_to_do():
     with pytest.raises(CollapsedLatentError, match=r"2 of 2 fits .*seed 0: KL .*free_bits") as info:
         fit_ensemble(constant, dataclasses.replace(SHORT, epochs=30), seeds=[0, 1])
     assert isinstance(info.value, LabkitError)
+
+
+def test_frames_without_motion_are_refused_however_much_atoms_differ(ergotamine):
+    frame = ergotamine.images[:, 0, :1].transpose(1, 0, 2)
+    still = atom_windows(np.repeat(frame, 120, axis=0))
+    fit = fit_cvae(still, dataclasses.replace(FAST, epochs=10))
+    mu = fit.latent(still)
+    # KL and differences between atoms alone would let it pass.
+    assert fit.kl.sum() > 1
+    assert units_active(mu.reshape(-1, 8)) >= 4
+    assert (fit.active_units, fit.collapsed, fit.motionless) == (0, True, True)
+    with pytest.raises(CollapsedLatentError, match=r"Nothing moves: in 1 of 1 fits .*trajectory"):
+        require_active([fit])
+    with pytest.raises(ParameterError, match="Nothing moves"):
+        rank_atoms([mu], windows=still)
+
+
+def test_a_unit_is_active_only_if_it_varies_in_time():
+    rng = np.random.default_rng(0)
+    mu = np.repeat(rng.normal(size=(5, 1, 4)), 40, axis=1)
+    mu += rng.normal(0, 1e-7, mu.shape)
+    mu[2, :, :3] += rng.normal(0, 0.1, (40, 3))
+    assert units_active(mu.reshape(-1, 4)) == 4
+    assert units_active(mu) == 3
+
+
+def with_history(fit: FittedCVAE, valid_loss: list[float], **changes) -> FittedCVAE:
+    n = len(valid_loss)
+    history = dict.fromkeys(("reconstruction", "kl"), np.linspace(9, 5, n))
+    config = dataclasses.replace(fit.config, epochs=n, **changes)
+    history = pd.DataFrame({"valid_loss": valid_loss, **history})
+    return dataclasses.replace(fit, config=config, history=history)
+
+
+def test_training_that_ended_too_early_is_noted(small):
+    fit = fit_cvae(small, TINY)
+    settled = with_history(fit, [90.0, 50.0, 20.2, 20.1, 20.0, 20.0], warmup=6)
+    assert training_notes([settled]) == ()
+    # 3 % in three epochs are the limit.
+    falling = with_history(fit, [50.0, 103.1, 102.0, 101.0, 100.0], warmup=0)
+    [note] = training_notes([settled, dataclasses.replace(falling, seed=7)])
+    assert "still falling by 1.0% per epoch" in note
+    assert "(seed 7)" in note
+    assert training_notes([with_history(fit, [50.0, 102.9, 102, 101, 100], warmup=0)]) == ()
+    [note] = training_notes([with_history(fit, [20.0] * 5, warmup=6)] * 2)
+    assert "warm-up (all seeds): epochs=5 are fewer than warmup=6" in note
+    # Without held-out time the training loss is looked at: from 9 to 5 within 5 epochs.
+    [note] = training_notes([with_history(fit, [np.nan] * 5, warmup=0)])
+    assert "20.0% per epoch" in note
+
+
+def test_one_epoch_is_noted_as_unfinished(small):
+    fit = fit_cvae(small, dataclasses.replace(TINY, epochs=1))
+    first, second = training_notes([fit])
+    assert "epochs=1 are fewer than warmup=10" in first
+    assert "One epoch cannot show" in second
 
 
 def test_too_much_weight_on_the_prior_is_noticed_as_collapse(ergotamine):

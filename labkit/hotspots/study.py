@@ -34,7 +34,7 @@ from labkit.hotspots.scores import BASELINES, atom_scores, baseline_correlations
 from labkit.hotspots.systems import Complex, load_complex
 from labkit.hotspots.temporal import AtomWindows, atom_windows
 from labkit.hotspots.training import PRESETS as NETWORKS
-from labkit.hotspots.training import CVAEConfig, FittedCVAE, fit_ensemble
+from labkit.hotspots.training import CVAEConfig, FittedCVAE, fit_ensemble, training_notes
 from labkit.hotspots.validation import simulated_ligand
 
 Progress = Callable[[int, int, str], None]
@@ -89,6 +89,11 @@ class HotspotResults:
     growth: pd.DataFrame | None
     provenance: dict[str, Any]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the ranking should know: few windows, unfinished training, ..."""
+        return (*self.table.notes, *training_notes(self.fits))
+
     def baselines(self) -> pd.DataFrame:
         """How alike each simple score ranks the atoms: Spearman correlation with the score."""
         return baseline_correlations(self.scores)
@@ -142,7 +147,7 @@ class HotspotResults:
             f"{self.complex.name}: {self.complex.n_atoms} ligand atoms, {self.complex.n_frames} "
             f"frames, {len(self.fits)} networks; most dynamic atoms first"
         )
-        notes = "".join(f"<p>{note}</p>" for note in self.table.notes)
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
         table = self.summary().head(12).to_html(float_format="{:.3g}".format)
         return f"<p>{title}</p>{notes}{table}"
 

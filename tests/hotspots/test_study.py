@@ -28,7 +28,8 @@ def test_every_heavy_atom_is_ranked_once(small_run: HotspotResults) -> None:
 def test_too_few_windows_give_no_verdict_and_say_so(small_run: HotspotResults) -> None:
     assert small_run.windows.n_windows < 64
     assert set(small_run.table.frame["verdict"]) == {"undetermined"}
-    assert "fewer than 64" in " ".join(small_run.table.notes)
+    assert "fewer than 64" in " ".join(small_run.notes)
+    assert "fewer than 64" in small_run._repr_html_()
 
 
 def test_the_benzyl_group_moves_and_the_ergoline_core_stays(small_run: HotspotResults) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labkit.errors import ParameterError
+from labkit.hotspots.frames import read_frames, require_numbers
+from labkit.hotspots.reading import quiet_mdanalysis
 
 if TYPE_CHECKING:
     from MDAnalysis import Universe
@@ -36,6 +37,8 @@ class ContactTask:
         Indices of the protein's heavy atoms, residue by residue.
     first : ndarray of shape (n_residues,)
         Position in `protein` of the first atom of each residue.
+    finite : ndarray of shape (n_all,)
+        Indices of all atoms of ligand and protein, hydrogens too, that must have coordinates.
     frames : ndarray of shape (n_frames,)
         Trajectory indices.
     cutoff : float
@@ -46,6 +49,7 @@ class ContactTask:
     ligand: np.ndarray
     protein: np.ndarray
     first: np.ndarray
+    finite: np.ndarray
     frames: np.ndarray
     cutoff: float
 
@@ -60,6 +64,7 @@ class ContactTask:
             ligand=complex.heavy.indices,
             protein=protein.indices[order],
             first=first,
+            finite=(complex.ligand | protein.residues.atoms).indices,
             frames=frames,
             cutoff=cutoff,
         )
@@ -92,27 +97,36 @@ def extract(task: ContactTask) -> list[ContactBlock]:
     Frames are taken in blocks. Protein atoms whose range of motion over a block stays outside the
     box around the ligand, widened by the cutoff, cannot be in contact and are left out; the
     smallest distance to each residue is then taken for all frames of the block at once.
+
+    Raises
+    ------
+    ParameterError
+        A frame cannot be read, or an atom of ligand or protein has no coordinates in it.
     """
-    blocks = []
-    ligand = np.empty((BLOCK, len(task.ligand), 3), dtype=np.float32)
-    protein = np.empty((BLOCK, len(task.protein), 3), dtype=np.float32)
     residue_of = np.repeat(
         np.arange(len(task.first)), np.diff(task.first, append=len(task.protein))
     )
-    frames = iter(_read(task))
+    with quiet_mdanalysis():
+        return [_block(x, y, residue_of, task.cutoff) for x, y in _positions(task)]
+
+
+def _positions(task: ContactTask) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of ligand and protein in blocks of frames; each overwrites the one before."""
+    ligand = np.empty((BLOCK, len(task.ligand), 3), dtype=np.float32)
+    protein = np.empty((BLOCK, len(task.protein), 3), dtype=np.float32)
+    span = slice(int(task.finite.min()), int(task.finite.max()) + 1)
+    frames = read_frames(task.universe, task.frames)
     for begin in range(0, len(task.frames), BLOCK):
         numbers = task.frames[begin : begin + BLOCK]
-        for k in range(len(numbers)):
+        for k, number in enumerate(numbers):
             positions = next(frames).positions
+            with np.errstate(invalid="ignore"):
+                total = positions[span].sum()
+            if not np.isfinite(total):
+                require_numbers(task.universe.atoms[task.finite], int(number))
             np.take(positions, task.ligand, axis=0, out=ligand[k])
             np.take(positions, task.protein, axis=0, out=protein[k])
-        x, y = ligand[: len(numbers)], protein[: len(numbers)]
-        with np.errstate(invalid="ignore"):
-            total = x.sum() + y.sum()
-        if not np.isfinite(total):
-            _require_numbers(task, np.concatenate([x, y], axis=1), numbers)
-        blocks.append(_block(x, y, residue_of, task.cutoff))
-    return blocks
+        yield ligand[: len(numbers)], protein[: len(numbers)]
 
 
 def _block(
@@ -151,22 +165,3 @@ def _squared_distances(protein: np.ndarray, ligand: np.ndarray) -> np.ndarray:
     squares = np.empty((p.shape[2], len(p), q.shape[2]), dtype=np.float32)
     np.matmul(p.transpose(0, 2, 1), q, out=squares.transpose(1, 0, 2))
     return squares
-
-
-def _read(task: ContactTask) -> Iterator[Any]:
-    steps = np.unique(np.diff(task.frames))
-    if len(steps) == 1 and steps[0] > 0:
-        first, last = int(task.frames[0]), int(task.frames[-1])
-        return iter(task.universe.trajectory[first : last + 1 : int(steps[0])])
-    return iter(task.universe.trajectory[task.frames])
-
-
-def _require_numbers(task: ContactTask, positions: np.ndarray, frames: np.ndarray) -> None:
-    from labkit.hotspots.systems import not_a_number
-
-    wrong = ~np.isfinite(positions).all(axis=2)
-    for frame, atoms in zip(frames, wrong, strict=True):
-        if atoms.any():
-            first = np.concatenate([task.ligand, task.protein])[atoms][0]
-            atom = task.universe.atoms[first]
-            raise ParameterError(not_a_number(atom, int(frame), int(atoms.sum())))

@@ -35,6 +35,7 @@ from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from labkit.errors import ParameterError
+from labkit.hotspots.frames import require_numbers
 
 if TYPE_CHECKING:
     from labkit.hotspots.systems import Complex
@@ -78,7 +79,7 @@ def growth_space(
     Raises
     ------
     ParameterError
-        If a size is not positive.
+        If a size is not positive, or a frame has coordinates that are not numbers.
     """
     if n_frames < 1 or not probe > 0 or not reach > BESIDE:
         raise ParameterError(
@@ -135,6 +136,7 @@ class _Surroundings:
     def measure(self, frame: int) -> _Measured:
         """Volume, surface and open bonds of all heavy atoms in a frame."""
         ligand = self.complex.positions(frame, self.complex.ligand).astype(float)
+        require_numbers(self.complex.ligand | self.all_protein, frame)
         protein = self.complex.positions(frame, self.complex.protein).astype(float)
         tree = cKDTree(ligand[self.heavy])
         near = tree.query(protein)[0] < self.reach + self.probe + self.protein_radii.max()

@@ -39,7 +39,7 @@ def select_ligand(universe: Universe, selection: str) -> AtomGroup:
     if not atoms.n_atoms:
         raise ParameterError(
             f"ligand={selection!r} selects no atom. Residues that are neither protein nor water: "
-            f"{_others(universe)}."
+            f"{other_residues(universe)}."
         )
     return atoms
 
@@ -102,7 +102,8 @@ def _components(ligand: AtomGroup) -> list[np.ndarray]:
     return [np.flatnonzero(label == k) for k in range(count)]
 
 
-def _others(universe: Universe) -> str:
+def other_residues(universe: Universe) -> str:
+    """Names and numbers of the residues that are neither protein nor water."""
     residues = universe.select_atoms(f"not protein and not ({WATER})").residues
     if not len(residues):
         return "none"

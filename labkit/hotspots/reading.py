@@ -6,10 +6,12 @@ has a time only where the file's times can be those of a simulation (`frame_time
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 PathLike = str | Path
 READING_ERRORS = (ValueError, OSError, TypeError, EOFError, LookupError, AttributeError)
+DAMAGED = (OSError, EOFError, ValueError)
 LARGEST_HASHED = 2 * 10**9
 LONGEST_INTERVAL_PS = (
     1e5  # 100 ns between frames: longer than any trajectory that resolves contacts
@@ -38,24 +41,43 @@ def quiet_mdanalysis() -> Iterator[None]:
 
 
 def trajectory_files(trajectory: PathLike | Sequence[PathLike] | None) -> tuple[Path, ...]:
-    """Trajectory files as a tuple of existing paths; empty where there is none."""
+    """Trajectory files as a tuple of existing paths; empty where there is none.
+
+    Raises
+    ------
+    ParameterError
+        One is given twice: it would count as two replicas.
+    """
     if trajectory is None:
         return ()
     given = [trajectory] if isinstance(trajectory, str | Path) else list(trajectory)
-    return tuple(existing_file(file, "trajectory") for file in given)
+    files = tuple(existing_file(file, "trajectory") for file in given)
+    for first, second in combinations(files, 2):
+        if filecmp.cmp(first, second, shallow=False):
+            raise ParameterError(
+                f"trajectory={first.name!r} is given twice: {str(first)!r} and {str(second)!r} "
+                "hold the same frames, which are not two replicas. Give each file once."
+            )
+    return files
 
 
 def existing_file(file: PathLike, parameter: str) -> Path:
-    """The path of a file that exists.
+    """The path of a file that exists and is not empty.
 
     Raises
     ------
     MissingDataError
-        It does not.
+        It does not exist.
+    ParameterError
+        It is empty.
     """
     path = Path(file).expanduser()
     if not path.is_file():
         raise MissingDataError(f"{parameter}={str(file)!r} is not a file. Give the path of one.")
+    if not path.stat().st_size:
+        raise ParameterError(
+            f"{parameter}={path.name!r} is empty: it holds 0 bytes. Write or copy the file again."
+        )
     return path
 
 
@@ -76,6 +98,7 @@ def open_universe(topology: Path, trajectories: Sequence[Path]) -> Universe:
         raise ParameterError(
             f"topology={topology.name!r} cannot be read: {_one_line(exc)}."
         ) from exc
+    _require_names(universe, topology)
     if trajectories:
         _load(universe, topology, trajectories)
     if not hasattr(universe, "trajectory"):
@@ -116,27 +139,42 @@ def replica_of_frames(universe: Universe) -> np.ndarray:
     return np.repeat(np.arange(len(lengths)), lengths)
 
 
-def frame_times_ps(universe: Universe) -> tuple[np.ndarray | None, str]:
+def frame_times_ps(universe: Universe, frames: np.ndarray) -> tuple[np.ndarray | None, str]:
     """Time of each frame in its own file, ps, or None with the reason.
 
-    Times are taken as physical when the file has them, they increase evenly, and the interval is
-    at most 100 ns.
+    Times are taken as physical when the file has them, they increase evenly up to the last of the
+    frames to analyze, and the interval is at most 100 ns. Frames beyond are not read: they may be
+    damaged.
     """
+    try:
+        with quiet_mdanalysis():
+            return _frame_times_ps(universe, frames)
+    except DAMAGED:
+        return None, "The times of the frames cannot be read: frames are counted, not timed."
+
+
+def _frame_times_ps(universe: Universe, frames: np.ndarray) -> tuple[np.ndarray | None, str]:
     readers = getattr(universe.trajectory, "readers", None) or [universe.trajectory]
-    times = []
+    times: list[np.ndarray] = []
     for reader in readers:
+        before = sum(len(part) for part in times)
+        mine = frames[(frames >= before) & (frames < before + reader.n_frames)] - before
+        if not len(mine):
+            times.append(np.zeros(reader.n_frames))
+            continue
         first = reader[0]
         if "time" not in first.data or reader.n_frames < 2:
             return None, ""
         begin = float(first.time)
         interval = float(reader[1].time) - begin
-        end = float(reader[-1].time)
+        last = int(mine.max())
+        end = float(reader[last].time)
         if not 0 < interval <= LONGEST_INTERVAL_PS:
             return None, (
                 f"The frames of {Path(reader.filename).name} are {interval:g} ps apart according "
                 "to the file, which is not physical: frames are counted, not timed."
             )
-        if not np.isclose(end - begin, interval * (reader.n_frames - 1), rtol=1e-3):
+        if not np.isclose(end - begin, interval * last, rtol=1e-3):
             return None, (
                 f"The times in {Path(reader.filename).name} are not evenly spaced: "
                 "frames are counted, not timed."
@@ -181,6 +219,15 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _require_names(universe: Universe, topology: Path) -> None:
+    for attribute, said in (("names", "atom"), ("resnames", "residue")):
+        if not hasattr(universe.atoms, attribute):
+            raise ParameterError(
+                f"topology={topology.name!r} holds no {said} names. Give a file that does, such as "
+                "a PDB file; if this one is the trajectory, topology and trajectory are swapped."
+            )
+
+
 def _load(universe: Universe, topology: Path, trajectories: Sequence[Path]) -> None:
     names = [str(path) for path in trajectories]
     for path in trajectories:
@@ -197,7 +244,8 @@ def _load(universe: Universe, topology: Path, trajectories: Sequence[Path]) -> N
     except READING_ERRORS as exc:
         named = ", ".join(path.name for path in trajectories)
         raise ParameterError(
-            f"trajectory={named!r} with topology={topology.name!r}: {_one_line(exc)}."
+            f"trajectory={named!r} with topology={topology.name!r} cannot be read: "
+            f"{_one_line(exc)}. If the file was cut short or is damaged, copy it again."
         ) from exc
 
 

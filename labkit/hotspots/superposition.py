@@ -24,6 +24,7 @@ import numpy as np
 from MDAnalysis.analysis.align import rotation_matrix
 
 from labkit.errors import ParameterError
+from labkit.hotspots.frames import read_frame
 
 
 def superposed_ligand(complex: Any) -> np.ndarray:
@@ -61,9 +62,8 @@ def _superpose(
     """One pass over the frames: average superposed backbone, and the ligand of every frame."""
     ligand = np.empty((len(complex.frames), len(complex.heavy), 3), dtype=np.float32)
     total = np.zeros((len(backbone), 3))
-    trajectory = complex.universe.trajectory
     for row, frame in enumerate(complex.frames):
-        trajectory[int(frame)]
+        read_frame(complex.universe, frame)
         positions = backbone.positions.astype(np.float64)
         center = positions.mean(axis=0)
         positions -= center

@@ -19,10 +19,13 @@ from rdkit import Chem
 from labkit.errors import ParameterError
 from labkit.hotspots import reading
 from labkit.hotspots.bond_orders import ligand_mol, set_positions
+from labkit.hotspots.frames import read_frame, require_numbers
+from labkit.hotspots.labels import residue_labels, unique_names
 from labkit.hotspots.ligand import (
     MAX_BOND,
     ensure_bonds,
     longest_bond,
+    other_residues,
     require_one_molecule,
     select_ligand,
 )
@@ -152,7 +155,7 @@ class Complex:
         -------
         ndarray of shape (n, 3), float32
         """
-        self.universe.trajectory[int(frame)]
+        read_frame(self.universe, frame)
         return (self.heavy if atoms is None else atoms).positions.copy()
 
     def select_frames(
@@ -217,20 +220,20 @@ def load_complex(
     files = reading.trajectory_files(trajectory)
     universe = reading.open_universe(path, files)
     frames = _frame_range(universe.trajectory.n_frames, start, stop, step)
-    times, time_note = reading.frame_times_ps(universe)
-    notes = [reading.fill_elements(universe), time_note]
-    universe.trajectory[int(frames[0])]
+    times, time_note = reading.frame_times_ps(universe, frames)
+    notes = [_one_frame(frames), reading.fill_elements(universe), time_note]
+    read_frame(universe, frames[0])
     atoms, note = reading.one_conformation(select_ligand(universe, ligand))
-    receptor, receptor_note = _select_protein(universe, protein, atoms)
+    receptor, receptor_note = _select_protein(universe, protein, atoms, ligand)
     notes += [note, receptor_note]
-    _require_numbers(atoms, receptor, int(frames[0]))
+    require_numbers(atoms | receptor, int(frames[0]))
     notes += [ensure_bonds(atoms)]
     require_one_molecule(atoms, ligand)
     notes += [_mend_periodic(universe, atoms, receptor, frames)]
-    universe.trajectory[int(frames[0])]
+    read_frame(universe, frames[0])
     mol, note = ligand_mol(atoms, template)
     heavy = atoms[atoms.elements != "H"]
-    names, name_note = _unique_names([str(n) for n in heavy.names])
+    names, name_note = unique_names([str(n) for n in heavy.names])
     notes = [note for note in (*notes, note, name_note) if note]
     for text in notes:
         logger.info("%s: %s", path.name, text)
@@ -258,25 +261,6 @@ def load_complex(
     )
 
 
-def residue_labels(protein: AtomGroup) -> tuple[str, ...]:
-    """Label of each residue, with its segment where several residues would share a label."""
-    residues = protein.residues
-    codes = getattr(residues, "icodes", [""] * len(residues))
-    plain = [
-        f"{r.resname}{r.resid}{str(code).strip()}" for r, code in zip(residues, codes, strict=True)
-    ]
-    twice = (
-        {label for label in plain if plain.count(label) > 1}
-        if len(set(plain)) < len(plain)
-        else set()
-    )
-    marked = [
-        f"{label}.{r.segid}" if label in twice else label
-        for label, r in zip(plain, residues, strict=True)
-    ]
-    return _unique_names(marked)[0]
-
-
 def _frame_range(n: int, start: int | None, stop: int | None, step: int | None) -> np.ndarray:
     if step is not None and step < 1:
         raise ParameterError(f"step={step} is not allowed. Give 1 or more.")
@@ -289,40 +273,37 @@ def _frame_range(n: int, start: int | None, stop: int | None, step: int | None) 
     return frames
 
 
-def _select_protein(universe: Universe, selection: str, ligand: AtomGroup) -> tuple[AtomGroup, str]:
+def _one_frame(frames: np.ndarray) -> str:
+    if len(frames) > 1:
+        return ""
+    return "There is one frame: give a trajectory, what happens over time cannot be told from it."
+
+
+def _select_protein(
+    universe: Universe, selection: str, ligand: AtomGroup, ligand_selection: str
+) -> tuple[AtomGroup, str]:
     from MDAnalysis.exceptions import SelectionError
 
     try:
-        atoms = universe.select_atoms(f"({selection}) and not group lig", lig=ligand)
+        selected = universe.select_atoms(selection)
     except (SelectionError, AttributeError, ValueError) as exc:
         raise ParameterError(
             f"protein={selection!r} is not a selection that MDAnalysis understands "
             f"({' '.join(str(exc).split())})."
         ) from exc
-    atoms, note = reading.one_conformation(atoms)
-    if not np.any(atoms.elements != "H"):
-        found = ", ".join(sorted(set(universe.residues.resnames))[:10])
+    atoms, note = reading.one_conformation(selected - ligand)
+    if np.any(atoms.elements != "H"):
+        return atoms, note
+    if np.any(selected.elements != "H"):
         raise ParameterError(
-            f"protein={selection!r} selects no heavy atom beside the ligand. Residue names in the "
-            f"topology: {found}. Give protein='resname ...' for unusual names."
+            f"ligand={ligand_selection!r} selects the whole protein. Select the small molecule "
+            "alone, for example ligand='resname LIG'. Residues that are neither protein nor "
+            f"water: {other_residues(universe)}."
         )
-    return atoms, note
-
-
-def _require_numbers(ligand: AtomGroup, protein: AtomGroup, frame: int) -> None:
-    for atoms in (ligand, protein):
-        wrong = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-        if len(wrong):
-            raise ParameterError(not_a_number(atoms[wrong[0]], frame, len(wrong)))
-
-
-def not_a_number(atom: object, frame: int, count: int) -> str:
-    """What to say about coordinates that are NaN or infinite."""
-    where = f"{atom.name} of {atom.resname}{atom.resid}"  # type: ignore[attr-defined]
-    return (
-        f"frame {frame} has coordinates that are not numbers: {count} atoms, the first is "
-        f"{where}. The simulation blew up there, or the file is damaged; leave the frame out with "
-        "start, stop and step."
+    found = ", ".join(sorted(set(universe.residues.resnames))[:10])
+    raise ParameterError(
+        f"protein={selection!r} selects no heavy atom beside the ligand. Residue names in the "
+        f"topology: {found}. Give protein='resname ...' for unusual names."
     )
 
 
@@ -335,12 +316,12 @@ def _mend_periodic(
     looked_at = np.unique(np.linspace(0, len(frames) - 1, FRAMES_LOOKED_AT).astype(int))
     broken = []
     for frame in frames[looked_at]:
-        ts = universe.trajectory[int(frame)]
+        ts = read_frame(universe, frame)
         if is_broken(transformation, ts):
             broken.append(int(frame))
             continue
         length, bond = longest_bond(ligand)
-        if length > MAX_BOND:
+        if np.isfinite(length) and length > MAX_BOND:
             raise ParameterError(
                 f"the ligand's bond {bond} is {length:.1f} A long in frame {frame}, and no "
                 "periodic box explains it. Make molecules whole first, for example with "
@@ -353,18 +334,3 @@ def _mend_periodic(
         f"Molecules are cut by the periodic boundary in {len(broken)} of {len(looked_at)} frames "
         "looked at; they are made whole while frames are read."
     )
-
-
-def _unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    seen: dict[str, int] = {}
-    unique = []
-    for label in names:
-        seen[label] = seen.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
-    twice = [label for label, count in seen.items() if count > 1]
-    note = (
-        f"Atom names occur more than once ({', '.join(twice[:5])}): numbered as {twice[0]}#2 ..."
-        if twice
-        else ""
-    )
-    return tuple(unique), note

@@ -61,14 +61,9 @@ def residue_labels(protein: AtomGroup) -> tuple[str, ...]:
     names, count = np.unique(labels.astype(str), return_counts=True)
     for name in names[count > 1]:
         same = np.flatnonzero(labels == name)
-        different = (mark[same] for mark in marks if len(set(mark[same])) == len(same))
-        usable = [mark for mark in different if all(mark)]
-        if usable:
-            labels[same] = [f"{name}.{mark}" for mark in usable[0]]
-        else:
-            labels[same] = [
-                ".".join([name, *[m for m in given if m][:1]]) for given in marks[:, same].T
-            ]
+        told_apart = max(marks[:, same], key=lambda mark: len(set(mark) - {""}))
+        if len(set(told_apart)) > 1:
+            labels[same] = [f"{name}.{mark}" if mark else name for mark in told_apart]
     return unique_names(labels.tolist())[0]
 
 

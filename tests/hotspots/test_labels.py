@@ -67,7 +67,8 @@ def test_residue_labels_are_unique_whatever_the_file_lacks(residues):
         (["P1", ""], ["A", "B"], ("THR2.A", "THR2.B")),
         (["", ""], ["", ""], ("THR2", "THR2#2")),
         (["", ""], None, ("THR2", "THR2#2")),
-        (["A", "A"], ["A", "A"], ("THR2.A", "THR2.A#2")),
+        (["A", "A"], ["A", "A"], ("THR2", "THR2#2")),
+        (["SYSTEM", "SYSTEM"], None, ("THR2", "THR2#2")),
         (None, None, ("THR2", "THR2#2")),
     ],
 )

@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from labkit.errors import ParameterError
+
+
+def preset_changes(
+    preset: str, overrides: Mapping[str, Any], presets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what is changed in a preset; None means "as in the preset" and is left out.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset to start from.
+    overrides : mapping
+        Field to value.
+    presets : mapping
+        Name to configuration, a dataclass with a field ``preset``.
+
+    Raises
+    ------
+    ParameterError
+        The preset or a field is not known.
+    """
+    if preset not in presets:
+        raise ParameterError(not_allowed("preset", preset, presets))
+    fields = [f.name for f in dataclasses.fields(presets[preset]) if f.name != "preset"]
+    for name in overrides:
+        if name not in fields:
+            raise ParameterError(unknown_choice(name, fields))
+    return {name: value for name, value in overrides.items() if value is not None}
 
 
 def not_allowed(name: str, value: object, allowed: Iterable[object]) -> str:

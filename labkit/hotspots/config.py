@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.choices import not_allowed, unknown_choice
+from labkit.choices import not_allowed, preset_changes
 from labkit.errors import ParameterError
 
 EXAMPLES = ("ergotamine", "tyk2")
@@ -141,13 +141,7 @@ class HotspotConfig:
         ParameterError
             If the preset or a field is not known, or a value is not allowed.
         """
-        if preset not in PRESETS:
-            raise ParameterError(not_allowed("preset", preset, PRESETS))
-        fields = [field.name for field in dataclasses.fields(cls) if field.name != "preset"]
-        for name in overrides:
-            if name not in fields:
-                raise ParameterError(unknown_choice(name, fields))
-        given = {name: value for name, value in overrides.items() if value is not None}
+        given = preset_changes(preset, overrides, PRESETS)
         if "topology" in given:
             given.setdefault("target", None)  # the preset's is of another system
         return dataclasses.replace(PRESETS[preset], **given).validate()

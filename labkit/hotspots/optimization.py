@@ -1,4 +1,4 @@
-"""How a network is trained: optimizer, threads and device.
+"""How a network is trained: optimizer and threads.
 
 `torch.optim.Adam` imports torch's compiler with its first step: three seconds and 80 MB in every
 process, for something never used here. `Adam` calls the same update without it,
@@ -14,8 +14,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
-
-from labkit.errors import ParameterError
 
 
 class Adam:
@@ -93,22 +91,3 @@ def reproducible() -> Iterator[None]:
             if _Settings.users == 0:
                 torch.set_num_threads(_Settings.threads)
                 torch.backends.cudnn.deterministic = _Settings.deterministic
-
-
-def pick_device(name: str) -> torch.device:
-    """Device of a name; ``"auto"`` is a GPU where there is one.
-
-    Raises
-    ------
-    ParameterError
-        If the name is not known, or is that of a GPU and none is to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise ParameterError(f"device={name!r} is not known; use auto, cpu or cuda.") from exc
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"device={name!r} but no GPU is to be had; use auto or cpu.")
-    return device

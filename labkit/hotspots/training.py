@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from labkit.devices import pick_device
 from labkit.errors import ParameterError
 from labkit.hotspots.cvae import ConvVAE, kl_per_dim, negative_elbo
 from labkit.hotspots.fitted import (
@@ -40,7 +41,7 @@ from labkit.hotspots.fitted import (
     training_notes,
     units_active,
 )
-from labkit.hotspots.optimization import Adam, pick_device, reproducible
+from labkit.hotspots.optimization import Adam, reproducible
 from labkit.hotspots.temporal import AtomWindows, time_blocks
 
 __all__ = [

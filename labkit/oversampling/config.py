@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from labkit.choices import not_allowed, unknown_choice
+from labkit.choices import not_allowed, preset_changes
 from labkit.errors import ParameterError
 from labkit.oversampling.losses import LOSSES, MULTILABEL_LOSSES
 from labkit.oversampling.models import ENCODERS
@@ -138,13 +138,7 @@ class StudyConfig:
         ParameterError
             If the preset or a field is not known, or a value is not allowed.
         """
-        if preset not in PRESETS:
-            raise ParameterError(not_allowed("preset", preset, PRESETS))
-        fields = [field.name for field in dataclasses.fields(cls) if field.name != "preset"]
-        for name in overrides:
-            if name not in fields:
-                raise ParameterError(unknown_choice(name, fields))
-        given = {name: value for name, value in overrides.items() if value is not None}
+        given = preset_changes(preset, overrides, PRESETS)
         if given.get("task") == "regression":
             given.setdefault("samplers", ("none",))
         return dataclasses.replace(PRESETS[preset], **given).validate()

@@ -1,4 +1,4 @@
-"""How a network is trained: step size, when to stop, on which device."""
+"""How a network is trained: step size, and when to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labkit.errors import ParameterError
 from labkit.oversampling.losses import MaskedLoss
 
 
@@ -66,22 +65,3 @@ def warm_cosine(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def pick_device(name: str) -> torch.device:
-    """Device of a name; ``"auto"`` is a GPU where there is one.
-
-    Raises
-    ------
-    ParameterError
-        If the name is not known, or is that of a GPU and none is to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise ParameterError(f"device={name!r} is not known; use auto, cpu or cuda.") from exc
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"device={name!r} but no GPU is to be had; use auto or cpu.")
-    return device

@@ -21,11 +21,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from labkit.devices import pick_device
 from labkit.errors import ParameterError
 from labkit.oversampling.featurize import GraphBatch, PackedMolecules, featurize
 from labkit.oversampling.losses import MULTILABEL_LOSSES, MaskedLoss, positive_weights
 from labkit.oversampling.models import HybridGNN
-from labkit.oversampling.optimization import BestEpoch, fit_head, pick_device, warm_cosine
+from labkit.oversampling.optimization import BestEpoch, fit_head, warm_cosine
 from labkit.oversampling.rows import TrainingRows, training_rows
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SHARED = {"atomic", "choices", "datasets", "errors", "viz"}
+SHARED = {"atomic", "choices", "datasets", "devices", "errors", "viz"}
 STUDIES = {"hotspots", "oversampling"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""

@@ -405,4 +405,6 @@ def test_warm_kernels_end_by_themselves_and_need_no_signal(
     for index in range(16):
         run = Run(index, notebook, {}, "0" * 64, tmp_path / str(index), "python3")
         assert execute(run)["warm"]
-        assert warm_pool._kernels[-1].wait(1) == 0  # -15 after Jupyter's SIGTERM
+        pool = pools._current
+        assert pool is not None
+        assert pool._kernels[-1].wait(1) == 0  # -15 after Jupyter's SIGTERM

@@ -41,6 +41,7 @@ __all__ = ["PrivateKernelManager", "WarmPool", "WarmProvisioner", "imports_of", 
 log = logging.getLogger(__name__)
 
 _HARMLESS_FLAGS = {"-Xfrozen_modules=off"}
+_PACKER = ("--Session.packer=labkit.batch.packing.pack",)
 _POLL_S = 0.005
 _CHANNELS = 5
 _IOPUB_S = 0.2
@@ -194,7 +195,8 @@ class PrivateKernelManager(AsyncKernelManager):
                 parent=self,
                 imports=list(self._imports),
             )
-        return await super()._async_pre_start_kernel(**kw)
+        command, options = await super()._async_pre_start_kernel(**kw)
+        return [*command, *_PACKER] if _is_our_ipykernel(command) else command, options
 
     def _use_private_sockets(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=private_folder()))

@@ -191,12 +191,14 @@ def test_a_reader_never_sees_half_a_notebook(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["live.ipynb"]
 
 
-def test_lone_surrogates_in_outputs_still_give_valid_json(
-    run_cells: Callable[..., Any], warm_pool: object
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_lone_surrogates_in_outputs_arrive_and_give_valid_json(
+    run_cells: Callable[..., Any], warm_pool: object, warm: bool
 ) -> None:
-    status, nb = run_cells(r"print('\udc80 and \ud83d')")
-    assert status["status"] == "completed"
-    assert "and" in nb.cells[-1].outputs[0].text
+    status, nb = run_cells(r"print('\udc80 and \ud83d')", warm=warm)
+    assert (status["status"], status["warm"]) == ("completed", warm)
+    (output,) = nb.cells[-1].outputs
+    assert (output.name, output.text) == ("stdout", "\udc80 and \ud83d\n")
 
 
 def test_marks_name_the_cell_and_are_escaped() -> None:

@@ -1,0 +1,1 @@
+"""Spiking graph neural networks in Loihi 2 integer arithmetic."""

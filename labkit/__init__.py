@@ -12,9 +12,19 @@ if TYPE_CHECKING:
     from labkit.batch.results import record
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "batch", "datasets", "hotspots", "oversampling", "record", "ui", "viz"]
+__all__ = [
+    "__version__",
+    "batch",
+    "datasets",
+    "hotspots",
+    "oversampling",
+    "record",
+    "spiking",
+    "ui",
+    "viz",
+]
 
-_SUBPACKAGES = ("batch", "datasets", "hotspots", "oversampling", "ui", "viz")
+_SUBPACKAGES = ("batch", "datasets", "hotspots", "oversampling", "spiking", "ui", "viz")
 
 
 def __getattr__(name: str) -> Any:

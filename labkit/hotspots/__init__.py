@@ -5,7 +5,7 @@ The study is CASTELO-style: it follows the outline of Zhang et al., BMC Bioinfor
 
     systems, examples  ->  contacts  ->  temporal  ->  cvae, training
     ->  clustering, scores, fragments, growth  ->  ranking  ->  validation, simulate
-    ->  study, checks, affinity, export  ->  view3d, plots  ->  widgets
+    ->  study, checks, affinity  ->  scene, export  ->  view3d, plots  ->  widgets
 
 Attributes are loaded on first use, so importing this package is cheap.
 """

@@ -14,6 +14,7 @@ from rdkit import Chem
 
 from labkit.atomic import replace_text
 from labkit.errors import ParameterError
+from labkit.hotspots.scene import pdb_block
 
 if TYPE_CHECKING:
     from labkit.hotspots.study import HotspotResults
@@ -77,8 +78,6 @@ def ligand_sdf(results: HotspotResults) -> str:
 
 def complex_pdb(results: HotspotResults) -> str:
     """The first frame as PDB, the ligand's B-factors its scores scaled to 0..100."""
-    from labkit.hotspots.view3d import pdb_block
-
     scores = results.table.frame["score"].to_numpy(dtype=float)
     low, high = np.nanmin(scores), np.nanmax(scores)
     width = high - low if high > low else 1.0

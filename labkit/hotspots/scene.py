@@ -258,3 +258,26 @@ def _bonds(ligand: AtomGroup, first: int) -> list[str]:
         for atom, others in partners.items()
         if others
     ]
+
+
+def pdb_block(
+    complex: Complex,
+    values: Sequence[float] | np.ndarray | None = None,
+    *,
+    frame: int | None = None,
+) -> str:
+    """Text of a PDB file of the whole complex, with `values` as the ligand's B-factors.
+
+    Parameters
+    ----------
+    complex : Complex
+        The system.
+    values : sequence of float of shape (n_atoms,), optional
+        B-factor of each heavy atom of the ligand; nan is written as -1.
+    frame : int, optional
+        Trajectory index; the first analyzed frame by default.
+    """
+    at = int(complex.frames[0] if frame is None else frame)
+    protein = complex.positions(at, complex.protein)
+    ligand = complex.positions(at, complex.heavy)
+    return pdb_text(complex.protein, protein, complex.heavy, ligand, values)

@@ -23,7 +23,6 @@ from labkit.hotspots.scene import (
     POCKET_CUTOFF,
     PROTEIN_GRAY,
     Scene,
-    pdb_text,
     pocket_scene,
     touching_residues,
     trajectory_scene,
@@ -261,29 +260,6 @@ def show_trajectory(
         scale = scale or score_scale(numbers, score)
     scene = trajectory_scene(complex, n_frames, cutoff=pocket)
     return show_scene(scene, numbers, scale, width_px=width_px, height_px=height_px)
-
-
-def pdb_block(
-    complex: Complex,
-    values: Sequence[float] | np.ndarray | None = None,
-    *,
-    frame: int | None = None,
-) -> str:
-    """Text of a PDB file of the whole complex, with `values` as the ligand's B-factors.
-
-    Parameters
-    ----------
-    complex : Complex
-        The system.
-    values : sequence of float of shape (n_atoms,), optional
-        B-factor of each heavy atom of the ligand; nan is written as -1.
-    frame : int, optional
-        Trajectory index; the first analyzed frame by default.
-    """
-    at = int(complex.frames[0] if frame is None else frame)
-    protein = complex.positions(at, complex.protein)
-    ligand = complex.positions(at, complex.heavy)
-    return pdb_text(complex.protein, protein, complex.heavy, ligand, values)
 
 
 def show_scene(

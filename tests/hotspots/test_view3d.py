@@ -14,7 +14,7 @@ from rdkit import Chem
 from labkit.errors import ParameterError
 from labkit.hotspots import view3d
 from labkit.hotspots.examples import example
-from labkit.hotspots.scene import MAX_FRAMES, pocket_scene, trajectory_scene
+from labkit.hotspots.scene import MAX_FRAMES, pdb_block, pocket_scene, trajectory_scene
 from labkit.viz.colors import MISSING
 
 
@@ -115,7 +115,7 @@ def test_player_holds_few_frames_and_stays_small(system):
 
 def test_pdb_is_read_back_by_another_program(system, ramp, tmp_path):
     file = tmp_path / "complex.pdb"
-    file.write_text(view3d.pdb_block(system, ramp))
+    file.write_text(pdb_block(system, ramp))
     read = Universe(file)
     ligand = read.select_atoms("chainID Z")
     assert len(read.atoms) == len(system.protein) + system.n_atoms

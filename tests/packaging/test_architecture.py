@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 SHARED = {"atomic", "choices", "datasets", "devices", "errors", "viz"}
-STUDIES = {"hotspots", "oversampling"}
+STUDIES = {"hotspots", "oversampling", "spiking"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""
 BELOW_THE_STUDIES = {"batch", "datasets", "errors", "ui", "viz", "cli", "_cli"}
@@ -77,7 +77,13 @@ def test_science_does_not_import_its_figures(repository, study):
 def test_everything_imported_is_declared_or_comes_with_what_is(repository, pyproject):
     project = pyproject["project"]
     extras = project["optional-dependencies"]
-    stated = [*project["dependencies"], *extras["dask"], *extras["md"], *extras["parquet"]]
+    stated = [
+        *project["dependencies"],
+        *extras["dask"],
+        *extras["md"],
+        *extras["numba"],
+        *extras["parquet"],
+    ]
     declared = {canonicalize_name(Requirement(text).name) for text in stated}
     below = (Requirement(text) for name in declared for text in metadata.requires(name) or [])
     brought = {

@@ -7,10 +7,9 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from labkit.choices import not_allowed, preset_changes
+from labkit.choices import not_allowed, preset_changes, require_folder, require_whole
 from labkit.errors import ParameterError
 
 EXAMPLES = ("ergotamine", "tyk2")
@@ -189,9 +188,7 @@ class HotspotConfig:
             if getattr(self, name) is not None:
                 lowest[name] = 1
         for name, low in lowest.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value < MAX_SEED:
-                raise ParameterError(f"{name}={value!r}: use a whole number of {low} or more.")
+            require_whole(name, getattr(self, name), low=low, high=MAX_SEED - 1)
         for name in ("cutoff_A", "width_A", "md_ns"):
             value = getattr(self, name)
             numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -222,19 +219,7 @@ class HotspotConfig:
                 "leave one of them out."
             )
         if self.out_dir is not None:
-            _require_folder(self.out_dir)
-
-
-def _require_folder(out_dir: str) -> None:
-    """Refuse a folder that cannot be made or written, before anything is computed."""
-    path = Path(out_dir).expanduser().absolute()
-    nearest = next(place for place in (path, *path.parents) if place.exists())
-    if not nearest.is_dir():
-        raise ParameterError(f"out_dir={out_dir!r}: {nearest} is a file; name a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ParameterError(
-            f"out_dir={out_dir!r}: nothing can be written in {nearest}; name a folder of yours."
-        )
+            require_folder("out_dir", self.out_dir)
 
 
 QUICK = HotspotConfig(preset="quick")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from labkit.choices import not_allowed, preset_changes
+from labkit.choices import not_allowed, preset_changes, require_whole
 from labkit.errors import ParameterError
 from labkit.oversampling.losses import LOSSES, MULTILABEL_LOSSES
 from labkit.oversampling.models import ENCODERS
@@ -199,9 +199,7 @@ class StudyConfig:
             "k": 1, "hidden": 1, "layers": 1, "epochs": 1, "batch_size": 1, "n_trees": 1,
             "n_bootstrap": 0,
         }.items():  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, WHOLE) or value < low:
-                raise ParameterError(f"{name}={value!r}: use a whole number of {low} or more.")
+            require_whole(name, getattr(self, name), low=low)
         n: Any = self.n_molecules
         if n is not None and (not isinstance(n, WHOLE) or n < MIN_MOLECULES):
             raise ParameterError(

@@ -194,12 +194,12 @@ class SGNNParameters:
         plastic = ("test_w", "feature_topic_w") if self.feature_stdp else ("test_w",)
         for name in plastic:
             _check_even(name, getattr(self, name))
-        if self.window % _whole_epoch(self.t_epoch):
+        _ = self.rule
+        if self.window % self.t_epoch:
             raise ParameterError(
                 f"window={self.window} is no multiple of t_epoch={self.t_epoch}: a learning epoch "
                 "would reach from one query into the next. Use a multiple, or t_epoch=1."
             )
-        _ = self.rule
         return self
 
 
@@ -209,8 +209,3 @@ def _check_even(name: str, value: int) -> None:
             f"{name}={value} is odd; plastic synapses hold signed weights, which lose their last "
             f"bit. Use {value - 1} or {min(value + 1, WEIGHT_MAX - 1)}."
         )
-
-
-def _whole_epoch(t_epoch: int) -> int:
-    """The epoch where it is one that can divide; what else is wrong with it, the rule says."""
-    return t_epoch if isinstance(t_epoch, int) and t_epoch > 0 else 1

@@ -317,8 +317,7 @@ def accuracy_by_hops(graph: CitationGraph, scores: QueryScores) -> pd.DataFrame:
     """
     values, right = _values_and_labels(scores, graph.labels)
     credit = _credit(values, right)["expected"]
-    hops = np.asarray(graph.hops_to_labels(graph.train), dtype=float)[scores.queries]
-    hops = np.where(np.isfinite(hops) & (hops >= 0), hops, -1).astype(int)
+    hops = graph.hops_to_labels()[scores.queries]
     rows = []
     for distance in np.unique(hops):
         here = hops == distance

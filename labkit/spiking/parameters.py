@@ -25,6 +25,7 @@ PAPER_VTH_MAX = (STATE_LIMIT >> 6) // PULSE
 EXP_MIN, EXP_MAX = -16, 7
 WINDOW_MIN, WINDOW_MAX = 3, 1000
 REFRACTORY_MAX = 1_000_000
+SEED_MAX = 2**31 - 1
 TOPIC_SEED_STEP = 10
 """Added to `rng_seed` for the connection from the topics to the papers."""
 
@@ -42,6 +43,7 @@ _RANGES = {
     "ref_train": (0, REFRACTORY_MAX),
     "ref_other": (0, REFRACTORY_MAX),
     "window": (WINDOW_MIN, WINDOW_MAX),
+    "rng_seed": (0, SEED_MAX),
     "feature_w": (0, WEIGHT_MAX),
     "feature_exp": (EXP_MIN, EXP_MAX),
     "feature_vth": (0, VTH_MAX),

@@ -1,0 +1,94 @@
+"""Settings of the spiking label diffusion, and those chosen for each graph.
+
+The presets were chosen on the validation papers of the Planetoid splits by
+:func:`labkit.spiking.selection.select_parameters` over the grids of that module
+(``benchmarks/spiking_diffusion.py`` repeats it); test papers had no say.
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+
+from labkit.choices import not_allowed
+from labkit.errors import ParameterError
+from labkit.spiking.fixedpoint import BIAS_MANT_MAX, DECAY_MAX, check_integers
+
+READOUTS = (None, "sgc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionParameters:
+    """Settings of the diffusion.
+
+    Parameters
+    ----------
+    vth : int
+        Threshold, 1 to 4094.
+    du, dv : int
+        Decay of current and voltage, 0 to 4095 of 4096 a step.
+    bias : int, optional
+        Bias of a training paper's neuron of its topic, in units of `vth`. None is ``vth + 1``, the
+        smallest that spikes at every step.
+    steps : int
+        Time steps, 2 or more: input arrives one step after the spike.
+    knn : int
+        Neighbors by words; 0 leaves the words out.
+    word_hops : int
+        Hops of the citation graph over which words are smoothed before papers are compared.
+    mix : float
+        Share of the citations in the weights, 0 to 1; not used with ``knn=0``.
+    readout : {None, "sgc"}
+        "sgc" adds the off-chip readout of the words as bias currents.
+    readout_C : float
+        Inverse penalty of its logistic regression.
+    readout_scale : float
+        Bias current of probability 1, as a share of `vth`.
+
+    Examples
+    --------
+    >>> DiffusionParameters(mix=1.5)
+    Traceback (most recent call last):
+    ...
+    labkit.errors.ParameterError: mix=1.5 is not allowed; use a number from 0 to 1.
+    """
+
+    vth: int = 60
+    du: int = DECAY_MAX
+    dv: int = 128
+    bias: int | None = None
+    steps: int = 60
+    knn: int = 20
+    word_hops: int = 0
+    mix: float = 0.6
+    readout: str | None = None
+    readout_C: float = 30.0
+    readout_scale: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_integers("vth", self.vth, 1, BIAS_MANT_MAX - 1)
+        check_integers("du", self.du, 0, DECAY_MAX)
+        check_integers("dv", self.dv, 0, DECAY_MAX)
+        if self.bias is not None:
+            check_integers("bias", self.bias, 0, BIAS_MANT_MAX)
+        check_integers("steps", self.steps, 2, 100_000)
+        check_integers("knn", self.knn, 0, 10_000)
+        check_integers("word_hops", self.word_hops, 0, 10)
+        if self.readout not in READOUTS:
+            raise ParameterError(not_allowed("readout", self.readout, READOUTS))
+        _check_number("mix", self.mix, 0, 1)
+        _check_number("readout_C", self.readout_C, 1e-6, 1e6)
+        _check_number("readout_scale", self.readout_scale, 0, BIAS_MANT_MAX / self.vth)
+
+    @property
+    def label_bias(self) -> int:
+        """Bias of a training paper's neuron of its own topic."""
+        return self.vth + 1 if self.bias is None else self.bias
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not low <= value <= high:  # type: ignore[operator]
+        raise ParameterError(
+            f"{name}={value!r} is not allowed; use a number from {low:g} to {high:g}."
+        )

@@ -69,7 +69,7 @@ def linqs_split(
     --------
     >>> split = linqs_split(np.arange(12) % 2, n_topics=2, per_topic=2, seed=1)
     >>> split.train, split.validation, split.test
-    (array([ 5,  8,  9, 11]), array([0, 1, 6, 7]), array([ 2,  3,  4, 10]))
+    (array([ 0,  5,  8, 11]), array([1, 2, 6, 7]), array([ 3,  4,  9, 10]))
     """
     wanted_validation = per_topic if per_topic_validation is None else per_topic_validation
     labels = np.asarray(labels, dtype=np.int64)

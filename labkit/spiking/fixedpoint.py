@@ -7,23 +7,24 @@ One step of a neuron with current ``u``, voltage ``v`` and synaptic input ``a``,
     v <- 0                             while refractory_end >= t
     spike where v > vth << 6;  there v <- 0 and refractory_end <- t + refractory
 
-``trunc`` rounds toward zero. ``wrap24`` subtracts 2^24 above 2^23 and adds it at -2^23 and below, once
-(2^23 itself stays); ``clip24`` saturates at +-(2^23 - 1). Sums are 32-bit and wrap like Lava's.
-A population with a `reset_interval` I and `reset_offset` O sets u = v = 0 and clears the refractory
-times at the steps t with t % I == O % I, before the update; with `guard` it also discards the input
-of that step and emits no spike, so that nothing crosses from one episode to the next.
+``trunc`` rounds toward zero. ``wrap24`` subtracts 2^24 above 2^23 and adds it at -2^23 and below,
+once (2^23 itself stays); ``clip24`` saturates at +-(2^23 - 1). Sums are 32-bit and wrap like
+Lava's. A population with a `reset_interval` I and `reset_offset` O sets u = v = 0 and clears the
+refractory times at the steps t with t % I == O % I, before the update; with `guard` that step ends
+there: its input is discarded and no neuron spikes, so that nothing crosses into the next episode.
 
-Weights are signed 8-bit numbers, with fewer bits on request: `effective_weights` drops the low bits.
-A connection sums the weights of the spiking inputs and then shifts the **sum** by its exponent
+Weights are signed 8-bit numbers, fewer bits on request: `effective_weights` drops the low bits. A
+connection sums the weights of the spiking inputs and then shifts the **sum** by its exponent
 (`shift`); the sum arrives one step later.
 
-Notation: t time step, from 1; du, dv decay constants of 4096; vth threshold; ``a`` synaptic input.
+Notation: t time step, from 1; du, dv decay constants of 4096; vth threshold; ``a`` synaptic input;
+B runs that advance together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,8 @@ VTH_MAX = (1 << 17) - 1
 DECAY_MAX = DECAY_UNITY - 1
 BIAS_MANT_MIN, BIAS_MANT_MAX = -(1 << 12), (1 << 12) - 1
 BIAS_EXP_MAX = 7
+MAX_STEPS = 2**30 - 1
+"""Time steps and refractory times are below it, so that their sum fits 32 bits."""
 WEIGHT_BITS = 8
 WEIGHT_MIN, WEIGHT_MAX = -(1 << WEIGHT_BITS), (1 << WEIGHT_BITS) - 1
 SIGN_MODES = ("mixed", "excitatory", "inhibitory")
@@ -94,10 +97,10 @@ class LIFParameters:
         check_integers("dv", self.dv, 0, DECAY_MAX)
         check_integers("bias_mant", self.bias_mant, BIAS_MANT_MIN, BIAS_MANT_MAX)
         check_integers("bias_exp", self.bias_exp, 0, BIAS_EXP_MAX)
-        check_integers("refractory", self.refractory, 0, 2**31 - 1)
-        check_integers("reset_offset", self.reset_offset, 0, 2**31 - 1)
+        check_integers("refractory", self.refractory, 0, MAX_STEPS)
+        check_integers("reset_offset", self.reset_offset, 0, MAX_STEPS)
         if self.reset_interval is not None:
-            check_integers("reset_interval", self.reset_interval, 1, 2**31 - 1)
+            check_integers("reset_interval", self.reset_interval, 1, MAX_STEPS)
         elif self.guard:
             raise ParameterError(
                 "guard=True without reset_interval is not allowed: the guard is the step of a "
@@ -120,14 +123,149 @@ class LIFParameters:
         return mantissa << np.int32(self.bias_exp)
 
     def refractory_steps(self, n: int) -> np.ndarray:
-        """Refractory time of each of `n` neurons in steps, int64 of shape (n,)."""
-        return np.broadcast_to(np.asarray(self.refractory, dtype=np.int64), (n,))
+        """Refractory time of each of `n` neurons in steps, int32 of shape (n,)."""
+        return np.broadcast_to(np.asarray(self.refractory, dtype=np.int32), (n,))
 
     def resets_at(self, time_step: int) -> bool:
         """Whether the state is reset at a time step (counted from 1)."""
         if self.reset_interval is None:
             return False
         return (time_step - self.reset_offset) % self.reset_interval == 0
+
+
+class LIFState(NamedTuple):
+    """State of a population.
+
+    Attributes
+    ----------
+    u, v : ndarray of int32, shape (n,) or (n, B)
+        Current and voltage.
+    refractory_end : ndarray of int32, of the same shape
+        Last time step at which the voltage stays 0.
+    """
+
+    u: Any
+    v: Any
+    refractory_end: Any
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> LIFState:
+        """State before the first step."""
+        return cls(*(np.zeros(shape, dtype=np.int32) for _ in cls._fields))
+
+
+class Counts(NamedTuple):
+    """How many values of a step did not fit."""
+
+    u_wrapped: Any
+    v_saturated: Any
+
+
+class LIFConstants(NamedTuple):
+    """What a step needs to know of the parameters, as arrays of the back end."""
+
+    parameters: LIFParameters
+    bias: Any
+    refractory: Any
+
+    @classmethod
+    def of(cls, parameters: LIFParameters, n: int) -> LIFConstants:
+        """Constants of `n` neurons; bias and refractory times that are all zero become None."""
+        bias, refractory = parameters.bias(n), parameters.refractory_steps(n)
+        return cls(
+            parameters, bias if bias.any() else None, refractory if refractory.any() else None
+        )
+
+
+def lif_step(
+    a_in: np.ndarray, state: LIFState, parameters: LIFParameters, *, time_step: int
+) -> tuple[np.ndarray, LIFState, Counts]:
+    """Advance a population by one step; the arguments are left as they are.
+
+    Parameters
+    ----------
+    a_in : ndarray of int, shape (n,)
+        Synaptic input of each neuron.
+    state : LIFState
+    parameters : LIFParameters
+    time_step : int
+        From 1.
+
+    Returns
+    -------
+    spikes : ndarray of bool, shape (n,)
+    state : LIFState
+    counts : Counts
+
+    Examples
+    --------
+    >>> neuron = LIFParameters(vth=10)
+    >>> spikes, state, _ = lif_step(np.array([10, 11]), LIFState.zeros((2,)), neuron, time_step=1)
+    >>> spikes, state.v
+    (array([False,  True]), array([640,   0], dtype=int32))
+    """
+    constants = LIFConstants.of(parameters, len(a_in))
+    a_in = np.asarray(a_in).astype(np.int32)
+    return advance(a_in, state, constants, time_step=time_step, arrays=np)
+
+
+def advance(
+    a_in: Any, state: LIFState, constants: LIFConstants, *, time_step: int, arrays: Any
+) -> tuple[Any, LIFState, Counts]:
+    """`lif_step` for int32 arrays of shape (n,) or (n, B) of any library.
+
+    Parameters
+    ----------
+    a_in, state, time_step
+        As of `lif_step`.
+    constants : LIFConstants
+        Arrays that broadcast against the state.
+    arrays : module
+        ``numpy`` or ``torch``.
+    """
+    lif = constants.parameters
+    u, v, refractory_end = state
+    if lif.resets_at(time_step):
+        u, v, refractory_end = (arrays.zeros_like(part) for part in state)
+        if lif.guard:
+            return u > 0, LIFState(u, v, refractory_end), Counts(0, 0)
+    u = _decayed(u, DECAY_UNITY - 1 - lif.du, arrays) + (a_in << INPUT_SHIFT)
+    u, u_wrapped = _wrapped(u, arrays)
+    v = _decayed(v, DECAY_UNITY - lif.dv, arrays) + u
+    if constants.bias is not None:
+        v = v + constants.bias
+    v, v_saturated = _saturated(v, arrays)
+    if constants.refractory is not None:
+        v = arrays.where(refractory_end >= time_step, 0, v)
+    spikes = v > lif.threshold
+    v = arrays.where(spikes, 0, v)
+    if constants.refractory is not None:
+        refractory_end = arrays.where(spikes, time_step + constants.refractory, refractory_end)
+    return spikes, LIFState(u, v, refractory_end), Counts(u_wrapped, v_saturated)
+
+
+def _decayed(values: Any, kept: int, arrays: Any) -> Any:
+    """Values times kept / 4096, rounded toward zero."""
+    if kept == DECAY_UNITY:
+        return values
+    if kept == 0:
+        return arrays.zeros_like(values)
+    product = arrays.asarray(values, dtype=arrays.int64) * kept
+    whole = arrays.sign(product) * (arrays.abs(product) >> DECAY_SHIFT)
+    return arrays.asarray(whole, dtype=arrays.int32)
+
+
+def _wrapped(u: Any, arrays: Any) -> tuple[Any, Any]:
+    above, below = u > STATE_LIMIT, u <= -STATE_LIMIT
+    n_wrapped = above.sum() + below.sum()
+    u = arrays.where(above, u - 2 * STATE_LIMIT, u)
+    return arrays.where(below, u + 2 * STATE_LIMIT, u), n_wrapped
+
+
+def _saturated(v: Any, arrays: Any) -> tuple[Any, Any]:
+    limit = STATE_LIMIT - 1
+    n_saturated = ((v > limit) | (v < -limit)).sum()
+    return arrays.clip(v, -limit, limit), n_saturated
 
 
 def check_integers(

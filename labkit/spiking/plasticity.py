@@ -1,28 +1,49 @@
 """Spike-timing dependent plasticity in the integers of Lava 0.10's ``STDPLoihi``.
 
-Each learning connection changes its weights at the end of every epoch of ``t_epoch`` steps by::
+At the end of every epoch of ``t_epoch`` steps a learning connection changes its weights by::
 
     dw = learning_rate * A_minus * x0 * y1 + learning_rate * A_plus * y0 * x1
 
-where x0, y0 say whether the pre- and postsynaptic neuron spiked in the epoch, and x1, y1 are 7-bit
-traces that jump by an impulse at a spike and decay with ``exp(-1 / tau)`` per step.
+x0 and y0 say whether the pre- and postsynaptic neuron spiked in the epoch. x1 and y1 are traces of
+7 bits: a spike adds an impulse, and every step multiplies by exp(-1/tau); x1 is taken at the last
+postsynaptic spike of the epoch and y1 at the last presynaptic one. In integers::
 
-Notation: lr learning_rate; x presynaptic; y postsynaptic; mantissa * 2^exponent a factor of dw.
+    trace   <- floor(exp(-1/tau) * trace) + [r < fraction]           then, where the neuron spiked,
+    trace   <- min(trace + floor(impulse) + [r' < 256 * fraction of the impulse], 127)
+    acc     <- w << 7;  acc <- clip16(acc + clip16(mantissa * trace << (exponent + 7)))   twice
+    w       <- clip8(floor(acc / 128) + [r'' < fraction])
+
+A second spike of a neuron within an epoch adds its impulse at once, to the trace before the decay.
+The random numbers r are shared by all synapses of a connection: streams of numpy's default_rng with
+seed rng_seed (decay of x), + 1 (impulse of x), + 2, + 3 (the same of y), and 2 (weights, whatever
+the seed), drawn once at the start, then twice a step, and once an epoch for the weights. They
+follow global time, so that every episode of a batch has the draws of its own place in the sequence.
+
+Notation: tx, ty step of the last spike within the epoch, 0 for none; w weight; ``acc`` accumulator
+of 16 bits; B runs that advance together.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from labkit.errors import ParameterError
-from labkit.spiking.fixedpoint import check_integers
+from labkit.spiking.fixedpoint import WEIGHT_MAX, WEIGHT_MIN, check_integers
 
 TRACE_BITS = 7
 TRACE_MAX = (1 << TRACE_BITS) - 1
 MANTISSA_MIN, MANTISSA_MAX = -8, 7
 EXPONENT_MIN, EXPONENT_MAX = -7, 8
 MAX_T_EPOCH = 63
+IMPULSE_FRACTION_BITS = 8
+WEIGHT_SHIFT = 7
+"""Bits of the accumulator below the weight."""
+ACCUMULATOR_MIN, ACCUMULATOR_MAX = -(1 << 15) - 1, (1 << 15) - 1
+WEIGHT_SEED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +126,134 @@ class STDPLoihi:
         return mantissa, exponent
 
 
+@dataclass(frozen=True, eq=False)
+class TraceStreams:
+    """What the random numbers of a connection decide, by time step from 1 (row 0 is not used).
+
+    Attributes
+    ----------
+    x_decay, y_decay : ndarray of float, shape (steps + 1,)
+        A decayed trace is rounded up where its fraction exceeds this number.
+    x_impulse, y_impulse : ndarray of int32, shape (steps + 1,)
+        What a spike adds to the trace.
+    x_repeat, y_repeat : ndarray of int32, shape (steps + 1,)
+        What a second spike within an epoch adds.
+    rounding : ndarray of int32, shape (steps + 1,)
+        A weight is rounded up where its accumulator's seven low bits exceed this number.
+    """
+
+    x_decay: np.ndarray
+    y_decay: np.ndarray
+    x_impulse: np.ndarray
+    y_impulse: np.ndarray
+    x_repeat: np.ndarray
+    y_repeat: np.ndarray
+    rounding: np.ndarray
+
+    @classmethod
+    def draw(cls, rule: STDPLoihi, steps: int) -> TraceStreams:
+        """Draw the numbers of a rule for all time steps up to `steps`."""
+        decays, impulses = [], []
+        for seed in (rule.rng_seed, rule.rng_seed + 2):
+            decays.append(np.random.default_rng(seed).random(2 * steps + 1)[::2])
+            draws = np.random.default_rng(seed + 1).integers(0, 1 << TRACE_BITS, 2 * steps + 1)
+            impulses.append(draws)
+        x_whole, x_fraction = _impulse_parts(rule.x1_impulse)
+        y_whole, y_fraction = _impulse_parts(rule.y1_impulse)
+        y_repeat = np.append(0, impulses[1][1::2]) < y_fraction
+        epochs = np.random.default_rng(WEIGHT_SEED).random(steps // rule.t_epoch + 1)
+        rounding = (epochs * (1 << WEIGHT_SHIFT)).astype(np.int32)
+        return cls(
+            x_decay=decays[0],
+            y_decay=decays[1],
+            x_impulse=_whole(x_whole + (impulses[0][::2] < x_fraction)),
+            y_impulse=_whole(y_whole + (impulses[1][::2] < y_fraction)),
+            x_repeat=_whole(np.full(steps + 1, x_whole + (x_fraction > 0))),
+            y_repeat=_whole(y_whole + y_repeat),
+            rounding=rounding[np.arange(steps + 1) // rule.t_epoch],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RuleTables:
+    """A rule's functions of a trace value, tabulated for 0 to 127.
+
+    Attributes
+    ----------
+    x_whole, y_whole : ndarray of int32, shape (128,)
+        Whole part of the decayed trace.
+    x_fraction, y_fraction : ndarray of float, shape (128,)
+        The rest, the chance of rounding up.
+    minus, plus : ndarray of int32, shape (128,)
+        Change of the accumulator: by y1 at a presynaptic spike, by x1 at a postsynaptic one.
+    """
+
+    x_whole: np.ndarray
+    y_whole: np.ndarray
+    x_fraction: np.ndarray
+    y_fraction: np.ndarray
+    minus: np.ndarray
+    plus: np.ndarray
+
+    @classmethod
+    def of(cls, rule: STDPLoihi) -> RuleTables:
+        """Tables of a rule."""
+        x_whole, x_fraction = _decay_table(rule.tau_plus)
+        y_whole, y_fraction = _decay_table(rule.tau_minus)
+        minus, plus = _product_table(*rule.minus), _product_table(*rule.plus)
+        return cls(x_whole, y_whole, x_fraction, y_fraction, minus, plus)
+
+
+def stdp_update(
+    weights: np.ndarray,
+    y_trace: np.ndarray,
+    x_trace: np.ndarray,
+    *,
+    rule: STDPLoihi,
+    rounding: int,
+    limits: tuple[int, int] = (WEIGHT_MIN, WEIGHT_MAX),
+) -> np.ndarray:
+    """Weights after one epoch of learning.
+
+    Parameters
+    ----------
+    weights : ndarray of int, any shape
+    y_trace : ndarray of int, of the same shape
+        y1 at the presynaptic spike, 0 where there was none.
+    x_trace : ndarray of int, of the same shape
+        x1 at the postsynaptic spike, 0 where there was none.
+    rule : STDPLoihi
+    rounding : int
+        The epoch's random number, 0 to 127: a weight is rounded up where its seven bits below one
+        exceed it.
+    limits : (int, int)
+        Smallest and largest weight.
+
+    Returns
+    -------
+    ndarray of int32, of the same shape
+
+    Examples
+    --------
+    >>> rule = STDPLoihi(learning_rate=1, A_plus=0.5, A_minus=-0.5, tau_plus=2, tau_minus=2)
+    >>> stdp_update(np.array([10]), np.array([0]), np.array([101]), rule=rule, rounding=63)
+    array([61], dtype=int32)
+    >>> stdp_update(np.array([10]), np.array([0]), np.array([101]), rule=rule, rounding=64)
+    array([60], dtype=int32)
+    """
+    tables = RuleTables.of(rule)
+    weights = np.asarray(weights, dtype=np.int32)
+    learned = accumulated(weights, tables.minus[y_trace], tables.plus[x_trace], rounding, np)
+    return np.clip(learned, *limits)
+
+
+def accumulated(weights: Any, minus: Any, plus: Any, rounding: Any, arrays: Any) -> Any:
+    """Rounded weights before they are cut to their range; all int32, of numpy or torch."""
+    acc = arrays.clip((weights << WEIGHT_SHIFT) + minus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)
+    acc = arrays.clip(acc + plus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)
+    return (acc + ((1 << WEIGHT_SHIFT) - 1 - rounding)) >> WEIGHT_SHIFT
+
+
 def literal(value: float) -> tuple[int, int]:
     """Mantissa and exponent of 2 that Lava makes of a factor.
 
@@ -123,8 +272,33 @@ def literal(value: float) -> tuple[int, int]:
 
 
 def _check_number(
-    name: str, value: object, low: float, allowed: str, *, high: float = math.inf
+    name: str, value: Any, low: float, allowed: str, *, high: float = math.inf
 ) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type]
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if (
+        not number
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise ParameterError(f"{name}={value!r} is not allowed; use {allowed}.")
+
+
+def _decay_table(tau: float) -> tuple[np.ndarray, np.ndarray]:
+    traces = np.exp(-1 / np.array([[tau]], dtype=float)) * np.arange(TRACE_MAX + 1)
+    whole = np.floor(traces[0])
+    return _whole(whole), traces[0] - whole
+
+
+def _product_table(mantissa: int, exponent: int) -> np.ndarray:
+    products = (mantissa * np.arange(TRACE_MAX + 1)) << (exponent - EXPONENT_MIN)
+    return _whole(np.clip(products, ACCUMULATOR_MIN, ACCUMULATOR_MAX))
+
+
+def _impulse_parts(impulse: float) -> tuple[int, int]:
+    whole = math.floor(impulse)
+    return whole, round((impulse - whole) * (1 << IMPULSE_FRACTION_BITS))
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.int32)

@@ -100,7 +100,7 @@ class CitationGraph:
             object.__setattr__(self, name, _integers(name, getattr(self, name)))
         if self.features is not None:
             words = sparse.csr_matrix(self.features, dtype=np.float32)
-            object.__setattr__(self, "features", words)
+            object.__setattr__(self, "features", words.sorted_indices())
         self.validate()
 
     def __repr__(self) -> str:

@@ -26,7 +26,8 @@ import pandas as pd
 
 from labkit.choices import not_allowed
 from labkit.errors import ParameterError
-from labkit.spiking.fixedpoint import check_integers
+from labkit.spiking.engine import RECORDABLE, simulate
+from labkit.spiking.fixedpoint import MAX_STEPS, check_integers
 from labkit.spiking.lava_process import (
     LavaError,
     LavaScript,
@@ -48,8 +49,6 @@ __all__ = [
     "lava_python",
     "run_in_lava",
 ]
-
-RECORDABLE = ("s_out", "u", "v", "w")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +155,7 @@ def run_in_lava(
     LavaError
         Lava failed or was too slow; shows the end of what it printed.
     """
-    check_integers("steps", steps, 1, 2**31 - 1)
+    check_integers("steps", steps, 1, MAX_STEPS)
     for name in record:
         if name not in RECORDABLE:
             raise ParameterError(not_allowed("record", name, RECORDABLE))
@@ -198,8 +197,6 @@ def check_against_lava(
     -------
     LavaCheck
     """
-    from labkit.spiking.engine import simulate
-
     theirs = run_in_lava(network, steps, record=RECORDABLE, timeout_s=timeout_s)
     simulate(network, 1, backend=backend)
     start = time.perf_counter()

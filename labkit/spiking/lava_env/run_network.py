@@ -160,6 +160,7 @@ def attach(variable, label, options):
 def run(description, populations, projections, steps):
     """Run episode by episode and return times in seconds and the learned weights."""
     learning = {entry["name"]: entry for entry in description["conns"] if "rule" in entry}
+    rules = {name: entry["rule"] for name, entry in learning.items()}
     starts = {name: start_weights(projections[name], learning[name]) for name in learning}
     episode = description.get("episode") or steps
     first = next(iter(populations.values()))
@@ -171,7 +172,7 @@ def run(description, populations, projections, steps):
         begin = time.perf_counter()
         if done:
             for name, weights in starts.items():
-                set_back(projections[name], weights)
+                set_back(projections[name], weights, pending=done % rules[name]["t_epoch"])
         ready = time.perf_counter()
         first.run(condition=RunSteps(num_steps=min(episode, steps - done)))
         summary["seconds_set_back"] += ready - begin
@@ -187,11 +188,15 @@ def start_weights(projection, entry):
     return truncate_weights(projection.weights.init, sign_mode, entry["bits"])
 
 
-def set_back(projection, weights):
-    """Set learned weights and traces to their start, which makes tau and impulses whole numbers."""
+def set_back(projection, weights, *, pending):
+    """Set learned weights and traces to their start, which makes tau and impulses whole numbers.
+
+    With `pending`, in the middle of a learning epoch, the spikes that it noted are forgotten too.
+    """
     projection.weights.set(weights)
-    projection.x1.set(np.zeros(projection.x1.shape))
-    projection.y1.set(np.zeros(projection.y1.shape))
+    for name in ("x1", "y1", "tx", "ty") if pending else ("x1", "y1"):
+        variable = getattr(projection, name)
+        variable.set(np.zeros(variable.shape))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from labkit.choices import not_allowed
 from labkit.errors import ParameterError
-from labkit.spiking.plots.colors import GRAY, OWN, PUBLISHED, topic_names
+from labkit.spiking.plots.colors import GRAY, OWN, PUBLISHED, pale, topic_names
 from labkit.spiking.plots.labels import bare, horizontal, percent, percent_axis
 from labkit.spiking.readout import TIE_RULES, QueryScores, TieReport
 from labkit.viz.colors import ColorScale
@@ -52,10 +52,8 @@ def tie_bars(reports: TieReport | Mapping[str, TieReport], *, ax: Axes | None = 
         values = np.array([getattr(report, rule) for rule in TIE_RULES])
         ends = np.array([report.intervals[rule] for rule in TIE_RULES]).T
         color = PALETTE[number % len(PALETTE)]
-        shades = [1.0 if rule == "expected" else 0.45 for rule in TIE_RULES]
-        bars = ax.barh(rows, values, height=0.88 * width, color=color, label=name or None)
-        for bar, shade in zip(bars, shades, strict=True):
-            bar.set_alpha(shade)
+        shades = [color if rule == "expected" else pale(color, 0.45) for rule in TIE_RULES]
+        ax.barh(rows, values, height=0.88 * width, color=shades, label=name or None)
         ax.hlines(rows, *ends, color="#222222", linewidth=1.3)
         for row, value, high in zip(rows, values, ends[1], strict=True):
             ax.annotate(
@@ -108,8 +106,8 @@ def accuracy_by_hops(hops: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     shown = pd.concat([hops[~far], hops[far]], ignore_index=True)
     ax = new_axes(ax, width_in=max(4.4, 0.75 * len(shown) + 1.5), height_in=3.6)
     x = np.arange(len(shown))
-    colors = [GRAY if hop < 0 else OWN for hop in shown["hops"]]
-    ax.bar(x, shown["expected"], width=0.72, color=colors, alpha=0.75)
+    colors = [pale(GRAY if hop < 0 else OWN, 0.75) for hop in shown["hops"]]
+    ax.bar(x, shown["expected"], width=0.72, color=colors)
     ax.vlines(x, shown["low"], shown["high"], color="#222222", linewidth=1.3)
     names = ["no path" if hop < 0 else str(hop) for hop in shown["hops"]]
     ticks = [f"{name}\nn = {n:,}" for name, n in zip(names, shown["n"], strict=True)]
@@ -254,6 +252,7 @@ def baseline_plot(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     names = [f"{name} ({uses[name]})" if uses[name] else str(name) for name in methods]
     ax.set_yticks(range(len(methods)), names)
     ax.set_ylim(len(methods) - 0.4, -0.6)
+    ax.margins(x=0.12)
     percent_axis(ax, "x")
     ax.set_xlabel("test accuracy")
     horizontal(ax)

@@ -34,7 +34,7 @@ def float_against_int(floats: QueryScores, integers: QueryScores) -> np.ndarray:
     -------
     ndarray of two Axes
         Left a bubble for every pair of scores that a query gives a topic, each over the lowest
-        score of its query, its area the number of times it occurs. Right the queries by the
+        score of its query, the larger the more often it occurs. Right the queries by the
         number of topics that tie: below the diagonal the integer network decides more.
     """
     if not np.array_equal(floats.queries, integers.queries):
@@ -48,7 +48,7 @@ def float_against_int(floats: QueryScores, integers: QueryScores) -> np.ndarray:
     _tie_matrix(right, floats.tied, integers.tied)
     shared = (floats.winners & integers.winners).any(axis=1).mean()
     same = (floats.winners == integers.winners).all(axis=1).mean()
-    right.set_title(f"Same winners: {percent(same, 0)}; one in common: {percent(shared, 0)}")
+    right.set_title(f"Same winners for {percent(same, 0)}, one in common for {percent(shared, 0)}")
     return np.array([left, right])
 
 
@@ -61,7 +61,7 @@ def _score_bubbles(ax: Axes, floats: np.ndarray, integers: np.ndarray) -> None:
     ax.scatter(
         places[:, 0],
         places[:, 1],
-        s=6 + 420 * counts / counts.max(),
+        s=9 + 420 * (counts / counts.max()) ** 0.7,
         color=OWN,
         alpha=0.45,
         edgecolor="white",

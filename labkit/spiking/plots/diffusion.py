@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import sparse
 
 from labkit.errors import ParameterError
+from labkit.spiking.fixedpoint import WEIGHT_MAX
 from labkit.spiking.plots.colors import GRAY, OWN
 from labkit.spiking.plots.labels import percent, percent_axis
 from labkit.viz.style import MPLSTYLE, PALETTE, new_axes
@@ -70,7 +71,7 @@ def weight_histogram(
     before: sparse.spmatrix | np.ndarray,
     after: sparse.spmatrix | np.ndarray,
     *,
-    scale: float | None = None,
+    scale: float = WEIGHT_MAX,
     ax: Axes | None = None,
 ) -> Axes:
     """Weights before and after they are made 8-bit whole numbers.
@@ -82,8 +83,7 @@ def weight_histogram(
     after : array or sparse matrix
         Whole weights that are used.
     scale : float, optional
-        What `before` is multiplied with, to stand on the same axis; by default what maps its
-        largest weight to the largest of `after`.
+        What `before` is multiplied with, to stand on the same axis.
     ax : Axes, optional
         Where to draw; a new figure otherwise.
 
@@ -91,26 +91,27 @@ def weight_histogram(
     -------
     Axes
         Gray bars are the real weights, the blue outline the whole ones; counts are logarithmic.
-        The title says how many values are left, and how many synapses became 0.
+        The title says how many values are left, and how many synapses became 0, if any.
     """
     real, whole = (_stored(weights) for weights in (before, after))
     if not len(real) or not len(whole):
         raise ParameterError(f"before has {len(real)} weights and after {len(whole)}; give some.")
-    factor = scale or float(np.abs(whole).max()) / float(np.abs(real).max() or 1.0)
     used = whole[whole != 0]
     ax = new_axes(ax, width_in=6.2, height_in=3.6)
-    low = min(float(np.min(factor * real)), float(whole.min()), 0.0)
-    high = max(float(np.max(factor * real)), float(whole.max()), 1.0)
+    low = min(float(np.min(scale * real)), float(whole.min()), 0.0)
+    high = max(float(np.max(scale * real)), float(whole.max()), 1.0)
     width = max(1, round((high - low) / 64))
     edges = np.arange(np.floor(low) - 0.5, high + width + 0.5, width).tolist()
-    ax.hist(factor * real, bins=edges, color=GRAY, alpha=0.45, label=f"real, × {factor:.4g}")
+    ax.hist(scale * real, bins=edges, color=GRAY, alpha=0.45, label=f"real, × {scale:g}")
     ax.hist(used, bins=edges, histtype="step", color=OWN, linewidth=1.6, label="whole, 8 bits")
     ax.set_yscale("log")
     ax.set_xlabel("synaptic weight (units of the 8-bit weight)")
     ax.set_ylabel("synapses")
     lost = max(len(real) - len(used), 0)
     said = f"{len(np.unique(used))} different weights on {len(used):,} synapses"
-    ax.set_title(f"{said}\n{lost:,} of {len(real):,} ({percent(lost / len(real))}) became 0")
+    if lost:
+        said += f"\n{lost:,} of {len(real):,} ({percent(lost / len(real))}) became 0"
+    ax.set_title(said)
     ax.legend()
     return ax
 

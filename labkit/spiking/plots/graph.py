@@ -61,7 +61,7 @@ def degree_plot(graphs: CitationGraph | Sequence[CitationGraph], *, ax: Axes | N
     ax.set_xlabel("citations of a paper, in or out (degree)")
     ax.set_ylabel("share of papers with as many or more")
     ax.grid(axis="x")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper right")
     return ax
 
 
@@ -245,13 +245,16 @@ def _topic_legend(ax: Axes, graph: CitationGraph, topics: np.ndarray, unreached:
     names = topic_names(graph.topics, graph.n_topics)
     colors = [color for color, _ in topic_styles(graph.n_topics)]
     marks = [
-        _mark("s", "white", colors[k], 8, f"{names[k]}: {(topics == k).sum()} labeled", width=2.2)
+        _mark("s", "white", colors[k], 8, f"{names[k]} ({(topics == k).sum()})", width=2.2)
         for k in np.unique(topics[topics >= 0]).tolist()
     ]
     marks.append(_mark("*", INK, INK, 12, "query"))
     if unreached:
         marks.append(_mark("o", UNREACHED, GRAY, 6.5, "never spiked"))
-    ax.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=9)
+    heading = "labeled papers" if (topics >= 0).any() else None
+    ax.legend(
+        handles=marks, loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=9, title=heading
+    )
 
 
 def _mark(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -23,7 +22,7 @@ def percent(share: float, digits: int = 1) -> str:
 def percent_axis(ax: Axes, which: str = "y") -> None:
     """Label one axis of shares in percent."""
     axis = ax.yaxis if which == "y" else ax.xaxis
-    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %")
 
 
 def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from labkit.errors import ParameterError
+from labkit.spiking.plots.colors import pale
 from labkit.spiking.plots.labels import horizontal
 from labkit.viz.style import OKABE_ITO, new_axes
 
@@ -51,8 +52,10 @@ def resource_bar(report: ResourceReport | pd.DataFrame, *, ax: Axes | None = Non
             np.maximum(shares[here], floor * 1.05) - floor,
             left=floor,
             height=0.62,
-            color=[TOO_MUCH if share > 1 else FITS for share in shares[here]],
-            alpha=0.55 if estimate else 0.9,
+            color=[
+                pale(TOO_MUCH if share > 1 else FITS, 0.5 if estimate else 0.9)
+                for share in shares[here]
+            ],
             hatch="///" if estimate else None,
             edgecolor="white",
         )
@@ -76,8 +79,8 @@ def resource_bar(report: ResourceReport | pd.DataFrame, *, ax: Axes | None = Non
     if guessed.any() and not guessed.all():
         ax.legend(
             handles=[
-                Patch(facecolor=FITS, alpha=0.9, label="counted"),
-                Patch(facecolor=FITS, alpha=0.55, hatch="///", edgecolor="white", label="estimate"),
+                Patch(facecolor=pale(FITS, 0.9), label="counted"),
+                Patch(facecolor=pale(FITS, 0.5), hatch="///", edgecolor="white", label="estimate"),
             ],
             loc="upper left",
             bbox_to_anchor=(1.0, 1.02),
@@ -86,6 +89,8 @@ def resource_bar(report: ResourceReport | pd.DataFrame, *, ax: Axes | None = Non
 
 
 def _number(value: float) -> str:
-    if value and (abs(value) < 0.01 or abs(value) >= 1e7):
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:,.3g} million"
+    if value and abs(value) < 0.01:
         return f"{value:.3g}"
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.2f}"

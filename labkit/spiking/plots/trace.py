@@ -78,7 +78,8 @@ def raster(
         _draw_spikes(ax, trace.spikes[band.name], band, _row_colors(trace, graph, band))
     if not _spikes_at(trace, 0):
         ax.axvspan(-0.5, 0.5, color="#bdbdbd", alpha=0.45, linewidth=0, zorder=1)
-        ax.text(0, bands[0].top, "guard", ha="center", va="bottom", fontsize=8.5, color="#555555")
+        middle = (bands[0].top + bands[0].bottom) / 2
+        ax.text(0, middle, "guard", ha="center", va="center", rotation=90, fontsize=8.5)
     _band_labels(ax, trace, graph, bands)
     ax.set_xlim(-0.5, trace.window - 0.5)
     ax.set_ylim(bands[-1].bottom, bands[0].top)
@@ -86,7 +87,7 @@ def raster(
     ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     ax.grid(False)
     total = sum(int(spikes.sum()) for spikes in trace.spikes.values())
-    ax.set_title(f"Paper {trace.query}: {total:,} spikes\n" if total else "No spikes\n")
+    ax.set_title(f"Paper {trace.query}: {total:,} {'spike' if total == 1 else 'spikes'}")
     return ax
 
 
@@ -279,10 +280,9 @@ def _verdict(
     label = -1 if graph is None else int(graph.labels[trace.query])
     if label < 0:
         return f"Paper {trace.query}: {said}"
-    if label not in winners:
-        return f"Paper {trace.query}: {said}; it is {names[label]}"
-    right = "rightly" if len(winners) == 1 else f"among them the right one, {names[label]}"
-    return f"Paper {trace.query}: {said}, {right}"
+    if len(winners) == 1 and label in winners:
+        return f"Paper {trace.query}: {said} and is right"
+    return f"Paper {trace.query}: {said}; {names[label]} is right"
 
 
 def query_figure(
@@ -312,11 +312,14 @@ def query_figure(
     with plt.style.context([MPLSTYLE, {"figure.constrained_layout.use": False}]):
         figure = plt.figure(figsize=(12.4, 5.8))
         left = figure.add_axes((0.01, 0.03, 0.37, 0.86))
-        upper = figure.add_axes((0.645, 0.44, 0.225, 0.48))
-        lower = figure.add_axes((0.645, 0.09, 0.225, 0.26))
+        upper = figure.add_axes((0.665, 0.42, 0.21, 0.5))
+        lower = figure.add_axes((0.665, 0.09, 0.21, 0.25))
     wave(graph, trace, hops=hops, max_papers=max_papers, places=places, ax=left)
     raster(trace, graph=graph, ax=upper)
     upper.set_xlabel("")
     upper.tick_params(axis="x", labelbottom=False)
     weight_traces(trace, graph=graph, ax=lower)
+    lower.set_ylabel("weight")
+    for ax in (upper, lower):
+        ax.set_title(ax.get_title(loc="left").removeprefix(f"Paper {trace.query}: "), loc="left")
     return np.array([left, upper, lower])

@@ -74,7 +74,8 @@ def convergence(
     ax.set_xlabel("trial")
     ax.set_ylabel("validation accuracy")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    ax.margins(y=0.1)
+    ax.set_ylim(bottom=0)
     percent_axis(ax)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
     return ax
@@ -87,8 +88,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame, color: str, name: str, say: boo
     for kind, marker, shown in (("complete", "o", color), ("dead", "x", GRAY)):
         here = state == kind
         if here.any():
-            word = "trial" if kind == "complete" else "dead network"
-            label = f"{word}{suffix}" if say or name else None
+            label = f"trial{suffix}" if kind == "complete" else "dead network" if say else None
             ax.plot(x[here], y[here], marker, color=shown, alpha=0.7, markersize=5, label=label)
     failed = state == "failed"
     if failed.any():
@@ -100,7 +100,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame, color: str, name: str, say: boo
             color=OKABE_ITO["black"],
             markersize=5,
             transform=foot,
-            label=f"failed{suffix}",
+            label="failed" if say else None,
         )
     best = trials["best_so_far"].astype(float)
     if best.notna().any():

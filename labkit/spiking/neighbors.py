@@ -65,8 +65,8 @@ def inverse_root(x: np.ndarray) -> np.ndarray:
     return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
 
-def unit_words(graph: CitationGraph) -> sparse.csr_matrix:
-    """Words as 0/1, each row scaled to length 1; (n_papers, n_words) of float64.
+def words_of(graph: CitationGraph) -> sparse.csr_matrix:
+    """Words as 0/1, (n_papers, n_words) of float64.
 
     Raises
     ------
@@ -78,7 +78,12 @@ def unit_words(graph: CitationGraph) -> sparse.csr_matrix:
             f"graph {graph.name!r} has no words (features is None); use what needs the citations "
             "only, such as knn=0 with readout=None."
         )
-    words = sparse.csr_matrix(graph.features != 0, dtype=np.float64)
+    return sparse.csr_matrix(graph.features != 0, dtype=np.float64)
+
+
+def unit_words(graph: CitationGraph) -> sparse.csr_matrix:
+    """Words as 0/1, each row scaled to length 1; (n_papers, n_words) of float64."""
+    words = words_of(graph)
     return sparse.csr_matrix(sparse.diags(inverse_root(words.getnnz(axis=1))) @ words)
 
 

@@ -160,6 +160,7 @@ def wave(
         _step_bar(ax, cmap, first, last)
     _topic_legend(ax, graph, topics, bool((steps < 0).any()))
     drawn, reached = len(near.papers), int((trace.first_spike >= 0).sum())
+    none = "" if (topics >= 0).any() else ", none of them labeled"
     some = f"{drawn} of {near.n_within:,}" if drawn < near.n_within else f"all {drawn}"
     ax.set_title(
         f"Paper {trace.query}: {reached:,} of {graph.n_papers:,} papers spiked\n", loc="left"
@@ -167,7 +168,7 @@ def wave(
     ax.text(
         0,
         1.015,
-        f"drawn: {some} papers within {near.hops} {'hop' if near.hops == 1 else 'hops'}",
+        f"drawn: {some} papers within {near.hops} {'hop' if near.hops == 1 else 'hops'}{none}",
         transform=ax.transAxes,
         fontsize=9,
         color="#555555",

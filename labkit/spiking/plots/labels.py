@@ -25,7 +25,12 @@ def percent_axis(ax: Axes, which: str = "y") -> None:
     axis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %")
 
 
-def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
+def spread(
+    places: Sequence[float] | np.ndarray,
+    gap: float,
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> np.ndarray:
     """Places moved as little as possible so that neighbors are at least `gap` apart.
 
     Groups that are too dense are spaced evenly about their mean, so that labels stay as close to
@@ -35,6 +40,8 @@ def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
     ----------
     places : sequence of float of shape (n,)
     gap : float
+    within : tuple of float
+        Bounds that hold as far as there is room; the upper one goes first.
 
     Returns
     -------
@@ -44,6 +51,8 @@ def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
     --------
     >>> spread([1.0, 1.0, 5.0], gap=2.0).tolist()
     [0.0, 2.0, 5.0]
+    >>> spread([1.0, 1.0, 5.0], gap=2.0, within=(1.0, 6.0)).tolist()
+    [1.0, 3.0, 5.0]
     """
     order = np.argsort(places, kind="stable")
     blocks: list[list[float]] = []  # sum of the places, and their number
@@ -58,7 +67,10 @@ def spread(places: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
         n = int(block[1])
         moved[order[filled : filled + n]] = _start(block, gap) + gap * np.arange(n)
         filled += n
-    return moved
+    rank = np.argsort(order, kind="stable")
+    low, high = within
+    moved = np.maximum(moved, low + gap * rank)
+    return np.minimum(moved, high - gap * (len(order) - 1 - rank))
 
 
 def _start(block: list[float], gap: float) -> float:

@@ -109,20 +109,26 @@ def _bands(trace: QueryTrace) -> Iterator[_Band]:
 
 
 def _draw_spikes(ax: Axes, spikes: np.ndarray, band: _Band, colors: list[str]) -> None:
-    """Every spike as a block one row high; very thin rows are drawn without a gap."""
+    """Every spike as a block one row high; thin rows of one color are drawn together."""
     step, row = np.nonzero(np.asarray(spikes)[:, band.rows])
     if not len(step):
         return
     height = (band.top - band.bottom) / max(len(band.rows), FEWEST)
-    top = band.top - row * height
-    slim = height * (0.15 if height > 0.2 else 0.0)
-    left, right = step - 0.4, step + 0.4
-    corners = [(left, top - slim), (right, top - slim), (right, top - height + slim)]
-    corners.append((left, top - height + slim))
-    blocks = np.stack([np.column_stack(corner) for corner in corners], axis=1)
     fills = np.array(colors)[row]
+    apart = height > 0.2
+    new = np.r_[
+        True, (np.diff(step) != 0) | (np.diff(row) != 1) | (fills[1:] != fills[:-1]) | apart
+    ]
+    first = np.flatnonzero(new)
+    last = np.r_[first[1:], len(row)] - 1
+    slim = 0.15 * height if apart else 0.0
+    top, bottom = band.top - row[first] * height - slim, band.top - (row[last] + 1) * height + slim
+    left, right = step[first] - 0.4, step[first] + 0.4
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    blocks = np.stack([np.column_stack(corner) for corner in corners], axis=1)
+    shades = fills[first].tolist()
     ax.add_collection(
-        PolyCollection(list(blocks), facecolors=fills, edgecolors=fills, lw=0.7, zorder=2),
+        PolyCollection(list(blocks), facecolors=shades, edgecolors=shades, lw=0.7, zorder=2),
         autolim=False,
     )
 
@@ -191,14 +197,15 @@ def weight_traces(
     for topics in groups:
         _draw_shared_line(ax, weights[:, topics[0]], topics, n_topics, topics[0] in winners)
     low, high = float(weights.min()), float(weights.max())
-    room = (high - low) or max(abs(high), 1.0)
-    ax.set_ylim(low - 0.08 * room, high + 0.08 * room)
+    room = 0.08 * (high - low) or max(abs(high), 1.0)
+    ax.set_ylim(low - room, high + room)
     _name_lines(ax, weights[-1], groups, names, winners)
     ax.set_xlim(-0.5, len(weights) - 0.5)
     ax.set_xlabel("step")
     whole = np.issubdtype(weights.dtype, np.integer)
     ax.set_ylabel("weight from the query (integer)" if whole else "weight from the query")
     ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=whole))
     ax.set_title(_verdict(trace, graph, winners, names))
     return ax
 
@@ -243,7 +250,8 @@ def _name_lines(
     assert figure is not None
     low, high = ax.get_ylim()
     line = LINE_IN * (high - low) / max(ax.get_position().height * figure.get_figheight(), 0.5)
-    places = np.split(spread(np.repeat(ends, heights), line), np.cumsum(heights)[:-1])
+    moved = spread(np.repeat(ends, heights), line, within=(low + line / 2, high - line / 2))
+    places = np.split(moved, np.cumsum(heights)[:-1])
     for topics, text, place in zip(groups, texts, places, strict=True):
         wins = topics[0] in winners
         ax.text(
@@ -312,14 +320,14 @@ def query_figure(
     with plt.style.context([MPLSTYLE, {"figure.constrained_layout.use": False}]):
         figure = plt.figure(figsize=(12.4, 5.8))
         left = figure.add_axes((0.01, 0.03, 0.37, 0.86))
-        upper = figure.add_axes((0.665, 0.42, 0.21, 0.5))
-        lower = figure.add_axes((0.665, 0.09, 0.21, 0.25))
-    wave(graph, trace, hops=hops, max_papers=max_papers, places=places, ax=left)
-    raster(trace, graph=graph, ax=upper)
-    upper.set_xlabel("")
-    upper.tick_params(axis="x", labelbottom=False)
-    weight_traces(trace, graph=graph, ax=lower)
-    lower.set_ylabel("weight")
-    for ax in (upper, lower):
-        ax.set_title(ax.get_title(loc="left").removeprefix(f"Paper {trace.query}: "), loc="left")
+        upper = figure.add_axes((0.657, 0.42, 0.2, 0.5))
+        lower = figure.add_axes((0.657, 0.09, 0.2, 0.25))
+        wave(graph, trace, hops=hops, max_papers=max_papers, places=places, ax=left)
+        raster(trace, graph=graph, ax=upper)
+        upper.set_xlabel("")
+        upper.tick_params(axis="x", labelbottom=False)
+        weight_traces(trace, graph=graph, ax=lower)
+        lower.set_ylabel("weight")
+        for ax in (upper, lower):
+            ax.set_title(ax.get_title(loc="left").removeprefix(f"Paper {trace.query}: "))
     return np.array([left, upper, lower])

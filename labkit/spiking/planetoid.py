@@ -5,11 +5,11 @@ Yang, Cohen and Salakhutdinov, ICML 2016 (PMLR 48:40-48) published each graph as
 outside and inside the test set, ``graph`` a dict of neighbors, ``test.index`` the papers' numbers.
 The first ``len(y)`` papers are for training (20 of each topic), the next 500 for validation, the
 1000 of ``test.index`` for testing. 15 numbers that ``test.index`` of Citeseer leaves out are
-papers without citations, words or a topic.
+papers that are cited but have no words and no known topic.
 
 The files are Python 2 pickles. A pickle can call any function when it is loaded, so they are
 compared with their checksums first (`labkit.datasets`) and then read by an unpickler that knows
-seven harmless names and refuses all others.
+six harmless names and refuses all others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TOPICS = {
 }
 _NOTES = {
     "cora": (),
-    "citeseer": ("15 papers have no citations, no words and no topic; they are never scored",),
+    "citeseer": ("15 papers have no words and no known topic; no split holds them",),
     "pubmed": (
         "words are left out: ind.pubmed.allx has no registered checksum",
         "topics are numbered: the files do not name them",
@@ -76,17 +76,17 @@ def read_planetoid(name: str) -> CitationGraph:
     entries = {part: datasets.get(f"spiking/planetoid_{name}_{part}") for part in parts}
     files = {part: datasets.path(entry) for part, entry in entries.items()}
     test = np.array(files["test_index"].read_text().split(), dtype=np.int64)
-    known = _load(files["ally"])
+    known = load_pickle(files["ally"])
     n_papers = int(max(len(known) + len(test), test.max() + 1))
     one_hot = np.zeros((n_papers, known.shape[1]), dtype=known.dtype)
-    one_hot[: len(known)], one_hot[test] = known, _load(files["ty"])
-    n_train = len(_load(files["y"]))
+    one_hot[: len(known)], one_hot[test] = known, load_pickle(files["ty"])
+    n_train = len(load_pickle(files["y"]))
     words = None
     if "allx" in files:
-        words = _words(_load(files["allx"]), _load(files["tx"]), test, n_papers)
+        words = _words(load_pickle(files["allx"]), load_pickle(files["tx"]), test, n_papers)
     return CitationGraph(
         name=name,
-        edges=_edges(_load(files["graph"])),
+        edges=_edges(load_pickle(files["graph"])),
         labels=np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1),
         topics=TOPICS[name],
         features=words,
@@ -139,11 +139,9 @@ class _PickledMatrix:
         return sparse.csr_matrix((self.data, self.indices, self.indptr), shape=self._shape)
 
 
-_RECONSTRUCT_ARRAY = np.empty(0).__reduce__()[0]
 _HARMLESS: dict[tuple[str, str], Any] = {
     ("scipy.sparse.csr", "csr_matrix"): _PickledMatrix,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT_ARRAY,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT_ARRAY,
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("collections", "defaultdict"): defaultdict,
@@ -163,7 +161,14 @@ class _HarmlessUnpickler(pickle.Unpickler):
         return _HARMLESS[module, name]
 
 
-def _load(file: Path) -> Any:
+def load_pickle(file: Path) -> Any:
+    """Read an array, a matrix or a dict of lists from a pickle of Python 2.
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        The file asks for anything else; nothing of it is called.
+    """
     with file.open("rb") as stream:
         loaded = _HarmlessUnpickler(stream, encoding="latin1").load()
     return loaded.matrix() if isinstance(loaded, _PickledMatrix) else loaded

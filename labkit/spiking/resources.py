@@ -36,12 +36,12 @@ import numpy as np
 import pandas as pd
 
 from labkit.errors import ParameterError
+from labkit.spiking.fixedpoint import STATE_BITS
 from labkit.spiking.network import Network
-from labkit.spiking.projections import Population, Projection
+from labkit.spiking.plasticity import TRACE_BITS
+from labkit.spiking.projections import MAX_DELAY, Population, Projection
 
-STATE_BITS = 24
-TRACE_BITS = 7
-DELAY_BITS = 6
+DELAY_BITS = MAX_DELAY.bit_length()
 COUNTED, ESTIMATE = "counted", "estimate"
 
 
@@ -125,7 +125,7 @@ def estimate(
     ----------
     network : Network
         The network to place.
-    recording : Recording or EpisodeRecording or QueryScores, optional
+    recording : Recording or EpisodeRecording or QueryTrace, optional
         A run of it: anything with a number ``synaptic_operations``.
     limits : Loihi2Limits, optional
         What the chip holds; published numbers when omitted.
@@ -220,7 +220,7 @@ def _activity_rows(recording: Any, picojoule_per_synop: float | None) -> list[_R
     if operations is None:
         raise ParameterError(
             f"recording is a {type(recording).__name__} without synaptic_operations; give what "
-            "simulate() or SGNN.run() returned."
+            "simulate(), simulate_episodes() or SGNN.trace() returned."
         )
     rows: list[_Row] = [("synaptic operations", operations, "operations", none, COUNTED)]
     if picojoule_per_synop is not None:

@@ -10,9 +10,9 @@ topic), two closed forms need the citations only:
 neighbors. Papers that no citation path joins to a training paper get 0 for all topics, a tie. Class
 mass normalization [2]_ then scales each topic's column so that its sum over the unlabeled papers is
 the topic's share of the training papers; without it one topic can swallow a large graph. Both forms
-are solved by conjugate gradients. Logistic regression on words, on words smoothed over two hops (the
-simplified graph convolution, which is the readout of :mod:`labkit.spiking.hybrid` alone), and graph
-networks (:mod:`labkit.spiking.graph_networks`) need words.
+are solved by conjugate gradients. Logistic regression on words, on words smoothed over two hops
+(the simplified graph convolution, which is the readout of :mod:`labkit.spiking.hybrid` alone), and
+graph networks (:mod:`labkit.spiking.graph_networks`) need words.
 
 All accuracies here are expected under ties, with 95 % intervals for the test papers
 (:mod:`labkit.spiking.readout`).

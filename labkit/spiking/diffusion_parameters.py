@@ -1,8 +1,9 @@
 """Settings of the spiking label diffusion, and those chosen for each graph.
 
 The presets were chosen on the validation papers of the Planetoid splits by
-:func:`labkit.spiking.selection.select_parameters` over the grids of that module
-(``benchmarks/spiking_diffusion.py`` repeats it); test papers had no say.
+:func:`labkit.spiking.selection.select_parameters` over the grids of that module;
+``benchmarks/spiking_diffusion.py`` chooses them anew and says where they differ. Microseer has no
+validation papers: its preset is the default.
 """
 
 from __future__ import annotations
@@ -92,3 +93,34 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
         raise ParameterError(
             f"{name}={value!r} is not allowed; use a number from {low:g} to {high:g}."
         )
+
+
+PRESETS: dict[str, DiffusionParameters] = {
+    "simulated": DiffusionParameters(vth=130, dv=0, steps=20, knn=40, word_hops=1, mix=0.4),
+    "cora": DiffusionParameters(vth=90, dv=512, steps=20, knn=20, word_hops=1, mix=0.6),
+    "citeseer": DiffusionParameters(vth=60, dv=0, steps=20, knn=40, word_hops=1, mix=0.6),
+    "pubmed": DiffusionParameters(vth=30, dv=1024, steps=20, knn=0),
+    "microseer": DiffusionParameters(),
+}
+"""Graph -> settings without a readout; Pubmed comes without words."""
+
+CITATION_PRESETS: dict[str, DiffusionParameters] = {
+    "simulated": DiffusionParameters(vth=180, dv=128, steps=60, knn=0),
+    "cora": DiffusionParameters(vth=180, dv=0, steps=60, knn=0),
+    "citeseer": DiffusionParameters(vth=130, dv=128, steps=40, knn=0),
+    "pubmed": PRESETS["pubmed"],
+    "microseer": DiffusionParameters(knn=0),
+}
+"""Graph -> settings that use the citations only."""
+
+HYBRID_PRESETS: dict[str, DiffusionParameters] = {
+    "simulated": DiffusionParameters(
+        vth=180, steps=50, word_hops=1, readout="sgc", readout_C=30.0, readout_scale=0.3
+    ),
+    "cora": DiffusionParameters(vth=90, steps=20, readout="sgc", readout_C=10.0, readout_scale=0.2),
+    "citeseer": DiffusionParameters(
+        vth=180, steps=20, readout="sgc", readout_C=10.0, readout_scale=0.2
+    ),
+    "microseer": DiffusionParameters(readout="sgc", steps=50),
+}
+"""Graph -> settings with the off-chip readout; Pubmed comes without the words that it needs."""

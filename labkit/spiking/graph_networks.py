@@ -13,9 +13,9 @@ weight decay   5e-4, first layer only  5e-4
 =============  ======================  ==========================================
 
 These are the settings for Cora and Citeseer. Both see 200 epochs of Adam. The papers stop early by
-the validation loss; here the epoch with the best validation accuracy is kept (at a tie that with the
-lowest loss), which needs no patience to be chosen. Dropout of a word that is absent changes nothing,
-so the words stay sparse.
+the validation loss; here the epoch with the best validation accuracy is kept (at a tie that with
+the lowest loss), which needs no patience to be chosen. Dropout of a word that is absent changes
+nothing, so the words stay sparse.
 
 Training runs in one thread and leaves torch's random numbers as they were: a seed gives one result.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ class Flat:
             fired=_zeros(n),
             n_fired=_zeros(len(self.network.populations)),
             weights=self.plastic.initial.copy(),
-            x_history=_zeros(epoch, n_x),
-            y_history=_zeros(epoch, n_y),
+            x_history=_zeros(epoch * n_x),
+            y_history=_zeros(epoch * n_y),
             tx=_zeros(n_x),
             ty=_zeros(n_y),
         )
@@ -309,7 +310,7 @@ def _outside(
     """Inputs ordered by global step: the start of each step's entries, their neurons and values."""
     names = [population.name for population in flat.network.populations]
     none = np.zeros((3, 0), dtype=np.int64)
-    entries = [none]
+    entries: list[np.ndarray] = [none]
     for name, (step, neuron, value) in tables.items():
         start = flat.cells.start[names.index(name)]
         entries.append(np.stack([step, neuron + start, value]).astype(np.int64))
@@ -321,7 +322,7 @@ def _outside(
 
 def _chunks(n: int, threads: int) -> list[tuple[int, int]]:
     edges = np.linspace(0, n, min(n, threads * CHUNKS_PER_THREAD) + 1).astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _positions(network: Network, names: list[str]) -> np.ndarray:

@@ -52,7 +52,9 @@ class EpisodeEvents:
             )
         else:
             tables = {name: np.asarray(table) for name, table in events.items()}
-        if n_episodes is None:
+        if n_episodes is None and events is None:
+            n_episodes = -(-network.input_steps // (network.episode or 1))
+        elif n_episodes is None:
             n_episodes = 1 + max((int(t[:, 0].max(initial=-1)) for t in tables.values()), default=0)
         check_integers("n_episodes", n_episodes, 1, MAX_STEPS)
         for name, table in tables.items():

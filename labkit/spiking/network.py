@@ -4,8 +4,8 @@ A `Network` is populations, projections, and currents that enter from outside. I
 how it is simulated: the numpy, numba and torch engines, Lava and the resource report all read it.
 
 On disk a network is two files: ``<stem>.json`` with the structure and ``<stem>.npz`` with the
-arrays, named ``<population>_bias``, ``_ref``, ``_inp`` and ``<projection>_w``, ``_d``; sparse arrays
-are stored as ``<name>_data``, ``_indices``, ``_indptr``, ``_shape``.
+arrays, named ``<population>_bias``, ``_ref``, ``_inp`` and ``<projection>_w``, ``_d``; sparse
+arrays are stored as ``<name>_data``, ``_indices``, ``_indptr``, ``_shape``.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Network:
 
     @classmethod
     def load(cls, stem: str | Path) -> Network:
-        """Read ``<stem>.json`` and ``<stem>.npz``; weights that do not fit are clipped as by Lava."""
+        """Read ``<stem>.json`` and ``<stem>.npz``; without a "clip" key weights are clipped."""
         stem = Path(stem)
         text_file, array_file = (stem.with_name(f"{stem.name}{end}") for end in (".json", ".npz"))
         for file in (text_file, array_file):

@@ -1,10 +1,10 @@
 """The clocked engine compiled: the same steps as `labkit.spiking.clocked`, spike by spike.
 
 One call of `run` takes consecutive episodes through time, one after the other, on arrays that lie
-end to end: all neurons, all synapses by presynaptic neuron, all plastic weights ``w[i * n_post + k]``
-from neuron i to neuron k. Nothing but integers is added, and every call owns its state, so that the
-number of threads cannot change a result. The functions release the interpreter and are cached on
-disk after their first compilation.
+end to end: all neurons, all synapses by presynaptic neuron, all plastic weights, of which
+``w[i * n_post + k]`` is from neuron i to neuron k. Nothing but integers is added, and every call
+owns its state, so that the number of threads cannot change a result. The functions release the
+interpreter and are cached on disk after their first compilation.
 
 Notation: p projection; i presynaptic and k postsynaptic neuron within their populations; t step
 within the episode and g step of global time, both from 1; ring[s] input that arrives at step s
@@ -161,7 +161,7 @@ def _restart_learning(state, plastic):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _decayed(value, kept):  # type: ignore[no-untyped-def]
-    product = value * kept
+    product = np.int64(value) * kept
     if product >= 0:
         return product >> DECAY_SHIFT
     return -((-product) >> DECAY_SHIFT)
@@ -178,45 +178,62 @@ def _advance(cells, state, output, t):  # type: ignore[no-untyped-def]
             state.u[start:stop] = 0
             state.v[start:stop] = 0
             state.refractory_end[start:stop] = 0
-        n_fired = 0
+        state.n_fired[pop] = 0
         if not (resets and cells.guard[pop]):
-            for cell in range(start, stop):
-                if _advance_one(cells, state, output, pop, cell, now[cell], t):
-                    state.fired[start + n_fired] = cell - start
-                    n_fired += 1
-        state.n_fired[pop] = n_fired
+            u, v = state.u[start:stop], state.v[start:stop]
+            output.u_wrapped[pop] += _advance_u(u, now[start:stop], cells.keep_u[pop])
+            output.v_saturated[pop] += _advance_v(v, u, cells.bias[start:stop], cells.keep_v[pop])
+            state.n_fired[pop] = _fire(
+                v,
+                state.refractory_end[start:stop],
+                cells.refractory[start:stop],
+                state.fired[start:stop],
+                output.spikes[start:stop],
+                cells.threshold[pop],
+                t,
+            )
         now[start:stop] = 0
 
 
 @njit(cache=True, nogil=True)
-def _advance_one(cells, state, output, pop, cell, a_in, t):  # type: ignore[no-untyped-def]
-    u = np.int64(
-        np.int32(
-            _decayed(np.int64(state.u[cell]), cells.keep_u[pop]) + (np.int64(a_in) << INPUT_SHIFT)
-        )
-    )
-    if u > STATE_LIMIT:
-        u -= 2 * STATE_LIMIT
-        output.u_wrapped[pop] += 1
-    elif u <= -STATE_LIMIT:
-        u += 2 * STATE_LIMIT
-        output.u_wrapped[pop] += 1
-    state.u[cell] = u
-    v = np.int64(
-        np.int32(_decayed(np.int64(state.v[cell]), cells.keep_v[pop]) + u + cells.bias[cell])
-    )
-    if v > V_LIMIT or v < -V_LIMIT:
-        v = min(max(v, -V_LIMIT), V_LIMIT)
-        output.v_saturated[pop] += 1
-    if state.refractory_end[cell] >= t:
-        v = 0
-    spiked = v > cells.threshold[pop]
-    if spiked:
-        v = 0
-        state.refractory_end[cell] = t + cells.refractory[cell]
-        output.spikes[cell] += 1
-    state.v[cell] = v
-    return spiked
+def _advance_u(u, a_in, kept):  # type: ignore[no-untyped-def]
+    n_wrapped = 0
+    for cell in range(len(u)):
+        value = np.int64(np.int32(_decayed(u[cell], kept) + (np.int64(a_in[cell]) << INPUT_SHIFT)))
+        if value > STATE_LIMIT:
+            value -= 2 * STATE_LIMIT
+            n_wrapped += 1
+        elif value <= -STATE_LIMIT:
+            value += 2 * STATE_LIMIT
+            n_wrapped += 1
+        u[cell] = value
+    return n_wrapped
+
+
+@njit(cache=True, nogil=True)
+def _advance_v(v, u, bias, kept):  # type: ignore[no-untyped-def]
+    n_saturated = 0
+    for cell in range(len(v)):
+        value = np.int64(np.int32(_decayed(v[cell], kept) + u[cell] + bias[cell]))
+        n_saturated += value > V_LIMIT or value < -V_LIMIT
+        v[cell] = min(max(value, -V_LIMIT), V_LIMIT)
+    return n_saturated
+
+
+@njit(cache=True, nogil=True)
+def _fire(v, refractory_end, refractory, fired, spikes, threshold, t):  # type: ignore[no-untyped-def]
+    """Hold refractory neurons at zero, list and reset those that spike; returns their number."""
+    n_fired = 0
+    for cell in range(len(v)):
+        if refractory_end[cell] >= t:
+            v[cell] = 0
+        if v[cell] > threshold:
+            v[cell] = 0
+            refractory_end[cell] = t + refractory[cell]
+            fired[n_fired] = cell
+            spikes[cell] += 1
+            n_fired += 1
+    return n_fired
 
 
 @njit(cache=True, nogil=True)
@@ -271,32 +288,38 @@ def _send_plastic(cells, plastic, state, p, t):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _learn(cells, plastic, state, output, p, g):  # type: ignore[no-untyped-def]
     """Note the spikes of a step; where it ends an epoch, update traces and weights."""
-    n_pre = cells.start[plastic.pre[p] + 1] - cells.start[plastic.pre[p]]
-    n_post = cells.start[plastic.post[p] + 1] - cells.start[plastic.post[p]]
+    pre, post = plastic.pre[p], plastic.post[p]
+    n_pre, n_post = (
+        cells.start[pre + 1] - cells.start[pre],
+        cells.start[post + 1] - cells.start[post],
+    )
     t_epoch = plastic.t_epoch[p]
     within = (g - 1) % t_epoch + 1
     x_from, y_from = plastic.x_start[p], plastic.y_start[p]
     tx, ty = state.tx[x_from : x_from + n_pre], state.ty[y_from : y_from + n_post]
-    x_history, y_history = state.x_history[:, x_from:], state.y_history[:, y_from:]
-    fired = state.fired[cells.start[plastic.pre[p]] :][: state.n_fired[plastic.pre[p]]]
+    epoch = 1 + plastic.t_epoch.max()
+    x_history = state.x_history[x_from * epoch : (x_from + n_pre) * epoch]
+    y_history = state.y_history[y_from * epoch : (y_from + n_post) * epoch]
+    fired = state.fired[cells.start[pre] : cells.start[pre] + state.n_fired[pre]]
     cut = _note(fired, tx, x_history, within, plastic.x_repeat[p, g])
-    fired = state.fired[cells.start[plastic.post[p]] :][: state.n_fired[plastic.post[p]]]
+    fired = state.fired[cells.start[post] : cells.start[post] + state.n_fired[post]]
     cut += _note(fired, ty, y_history, within, plastic.y_repeat[p, g])
     if within == t_epoch:
-        for step in range(1, t_epoch + 1):
-            cut += _pass_step(
-                tx, x_history, step, plastic.x_whole[p], plastic.x_fraction[p],
-                plastic.x_decay[p, g], plastic.x_impulse[p, g],
-            )  # fmt: skip
-            cut += _pass_step(
-                ty, y_history, step, plastic.y_whole[p], plastic.y_fraction[p],
-                plastic.y_decay[p, g], plastic.y_impulse[p, g],
-            )  # fmt: skip
-        output.weight_saturated[p] += _update(
-            plastic, state, tx, ty, x_history, y_history, p, plastic.rounding[p, g]
+        x_draws = (plastic.x_decay[p, g], plastic.x_impulse[p, g])
+        y_draws = (plastic.y_decay[p, g], plastic.y_impulse[p, g])
+        cut += _pass_epoch(
+            tx, x_history, t_epoch, plastic.x_whole[p], plastic.x_fraction[p], x_draws
         )
-        x_history[0, :n_pre] = x_history[t_epoch, :n_pre]
-        y_history[0, :n_post] = y_history[t_epoch, :n_post]
+        cut += _pass_epoch(
+            ty, y_history, t_epoch, plastic.y_whole[p], plastic.y_fraction[p], y_draws
+        )
+        weights = state.weights[plastic.weight_start[p] : plastic.weight_start[p + 1]]
+        rounding = plastic.rounding[p, g]
+        output.weight_saturated[p] += _update_rows(
+            plastic, weights, tx, ty, x_history, y_history, p, rounding
+        ) + _update_columns(plastic, weights, tx, ty, x_history, p, rounding)
+        x_history[:n_pre] = x_history[t_epoch * n_pre : (t_epoch + 1) * n_pre]
+        y_history[:n_post] = y_history[t_epoch * n_post : (t_epoch + 1) * n_post]
         tx[:] = 0
         ty[:] = 0
     output.trace_saturated[p] += cut
@@ -308,56 +331,74 @@ def _note(fired, spiked_at, history, within, repeat):  # type: ignore[no-untyped
     cut = 0
     for cell in fired:
         if spiked_at[cell] > 0:
-            lifted = history[0, cell] + repeat
+            lifted = history[cell] + repeat
             if lifted > TRACE_MAX:
                 lifted = TRACE_MAX
                 cut += 1
-            history[0, cell] = lifted
+            history[cell] = lifted
         spiked_at[cell] = within
     return cut
 
 
 @njit(cache=True, nogil=True)
-def _pass_step(spiked_at, history, step, whole, fraction, decay, impulse):  # type: ignore[no-untyped-def]
-    """Traces after a step of the epoch from those before it."""
+def _pass_epoch(spiked_at, history, t_epoch, whole, fraction, draws):  # type: ignore[no-untyped-def]
+    """Traces after each step of the epoch from those before it."""
     cut = 0
-    for cell in range(len(spiked_at)):
-        trace = history[step - 1, cell]
-        if trace:
-            trace = whole[trace] + (decay < fraction[trace])
-        if spiked_at[cell] == step:
-            trace += impulse
-            if trace > TRACE_MAX:
-                trace = TRACE_MAX
-                cut += 1
-        history[step, cell] = trace
+    n = len(spiked_at)
+    decay, impulse = draws
+    for step in range(1, t_epoch + 1):
+        before = history[(step - 1) * n : step * n]
+        after = history[step * n : (step + 1) * n]
+        for cell in range(n):
+            trace = before[cell]
+            if trace:
+                trace = whole[trace] + (decay < fraction[trace])
+            if spiked_at[cell] == step:
+                trace += impulse
+                if trace > TRACE_MAX:
+                    trace = TRACE_MAX
+                    cut += 1
+            after[cell] = trace
     return cut
 
 
 @njit(cache=True, nogil=True)
-def _update(plastic, state, tx, ty, x_history, y_history, p, rounding):  # type: ignore[no-untyped-def]
-    """Rows of presynaptic spikes with both terms, then the rest of the columns."""
+def _update_rows(plastic, weights, tx, ty, x_history, y_history, p, rounding):  # type: ignore[no-untyped-def]
+    """Weights of the neurons that spiked before: both terms."""
     n_pre, n_post = len(tx), len(ty)
-    weights = state.weights[plastic.weight_start[p] :]
     low, high = plastic.low[p], plastic.high[p]
     minus, plus = plastic.minus[p], plastic.plus[p]
     cut = 0
     for i in range(n_pre):
-        if tx[i] > 0:
-            for k in range(n_post):
-                change = minus[y_history[tx[i], k]]
-                later = plus[x_history[ty[k], i]] if ty[k] > 0 else 0
-                learned = _accumulated(weights[i * n_post + k], change, later, rounding)
+        if tx[i] == 0:
+            continue
+        row = weights[i * n_post : (i + 1) * n_post]
+        y_trace = y_history[tx[i] * n_post : (tx[i] + 1) * n_post]
+        for k in range(n_post):
+            change, later = minus[y_trace[k]], plus[x_history[ty[k] * n_pre + i]] * (ty[k] > 0)
+            if change or later:
+                learned = _accumulated(row[k], change, later, rounding)
+                cut += learned < low or learned > high
+                row[k] = min(max(learned, low), high)
+    return cut
+
+
+@njit(cache=True, nogil=True)
+def _update_columns(plastic, weights, tx, ty, x_history, p, rounding):  # type: ignore[no-untyped-def]
+    """Weights to the neurons that spiked after, where the other did not: the second term."""
+    n_pre, n_post = len(tx), len(ty)
+    low, high = plastic.low[p], plastic.high[p]
+    plus = plastic.plus[p]
+    cut = 0
+    for k in range(n_post):
+        if ty[k] == 0:
+            continue
+        x_trace = x_history[ty[k] * n_pre : (ty[k] + 1) * n_pre]
+        for i in range(n_pre):
+            if tx[i] == 0 and x_trace[i]:
+                learned = _accumulated(weights[i * n_post + k], 0, plus[x_trace[i]], rounding)
                 cut += learned < low or learned > high
                 weights[i * n_post + k] = min(max(learned, low), high)
-    for k in range(n_post):
-        if ty[k] > 0:
-            for i in range(n_pre):
-                trace = x_history[ty[k], i]
-                if tx[i] == 0 and trace:
-                    learned = _accumulated(weights[i * n_post + k], 0, plus[trace], rounding)
-                    cut += learned < low or learned > high
-                    weights[i * n_post + k] = min(max(learned, low), high)
     return cut
 
 

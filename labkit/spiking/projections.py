@@ -132,8 +132,8 @@ class Projection:
         self._check_delays()
         if (self.rule is not None) != self.learns:
             raise ParameterError(
-                f"{self} is {self.kind} and has {'a' if self.rule else 'no'} rule; a learning_dense "
-                "projection needs rule=STDPLoihi(...), the others take none."
+                f"{self} is {self.kind} and has {'a' if self.rule else 'no'} rule; a "
+                "learning_dense projection needs rule=STDPLoihi(...), the others take none."
             )
 
     def __str__(self) -> str:
@@ -210,7 +210,7 @@ class Projection:
             return sparse.csr_matrix(
                 (matrix.data.astype(np.int32), matrix.indices, matrix.indptr), shape=matrix.shape
             )
-        dense = given.toarray() if sparse.issparse(given) else given
+        dense = sparse.csr_matrix(given).toarray() if sparse.issparse(given) else given
         dense = dense.astype(np.int32)
         dense.flags.writeable = False
         return dense

@@ -167,7 +167,7 @@ class LavaScript:
             if time.monotonic() > self._until:
                 raise LavaError(
                     f"Lava needed more than timeout_s={self._timeout_s:g} and was ended; raise "
-                    f"timeout_s or ask for fewer steps.{self._tail()}"
+                    f"timeout_s or ask for less.{self._tail()}"
                 )
             return False
         if ended.si_code != os.CLD_EXITED or ended.si_status:

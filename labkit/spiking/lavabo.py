@@ -61,7 +61,7 @@ def lavabo(
     n_initial : int, optional
         Random evaluations before the Gaussian process is used; 10, or half of `n_trials` if less.
     timeout_s : float
-        Seconds after which the search is ended, whatever it is doing.
+        Seconds after which the search is ended; an evaluation under way is waited for.
 
     Returns
     -------

@@ -174,12 +174,21 @@ def run(description, populations, projections, steps):
             for name, weights in starts.items():
                 set_back(projections[name], weights, pending=done % rules[name]["t_epoch"])
         ready = time.perf_counter()
-        first.run(condition=RunSteps(num_steps=min(episode, steps - done)))
+        run_steps(first, min(episode, steps - done))
         summary["seconds_set_back"] += ready - begin
         summary["seconds_episodes"].append(time.perf_counter() - ready)
     summary["final_weights"] = {name: projections[name].weights.get() for name in learning}
     first.stop()
     return summary
+
+
+def run_steps(process, steps):
+    """Run; where a process fails, end with its traceback, since Lava only counts them."""
+    try:
+        process.run(condition=RunSteps(num_steps=steps))
+    except RuntimeError as error:
+        actors = process.runtime._messaging_infrastructure.actors
+        raise SystemExit("\n".join(a.exception[1] for a in actors if a.exception)) from error
 
 
 def start_weights(projection, entry):

@@ -39,7 +39,7 @@ from labkit.spiking.fixedpoint import WEIGHT_MAX, WEIGHT_MIN
 from labkit.spiking.parameters import SGNNParameters
 from labkit.spiking.readout import QueryScores, QueryTrace
 from labkit.spiking.recording import synaptic_operations
-from labkit.spiking.windows import lazy_obstacles, readout_weights, run_plan
+from labkit.spiking.windows import check_backend, lazy_obstacles, readout_weights, run_plan
 from labkit.spiking.windows_numpy import run_windows
 from labkit.spiking.windows_plan import WindowPlan
 from labkit.spiking.wiring import OTHER, READOUT, TOPIC, TRAIN, Wiring, build_sgnn, wire
@@ -126,6 +126,7 @@ class SGNN:
             A query is a training paper or not in the graph, a choice is unknown, or
             plasticity="lazy" is not exact: says which parameter is in the way.
         """
+        check_backend(backend)
         chosen = self._chosen(plasticity)
         rows = self.plan.wiring.rows_of(queries)
         start = time.perf_counter()

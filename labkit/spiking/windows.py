@@ -47,11 +47,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 
 from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
+from labkit.spiking import windows_numpy
 from labkit.spiking.fixedpoint import WEIGHT_MAX, WEIGHT_MIN
 from labkit.spiking.parameters import SGNNParameters
 from labkit.spiking.plasticity import TRACE_MAX, RuleTables, TraceStreams, accumulated
@@ -139,8 +141,7 @@ def run_plan(
 
 def window_kernel(backend: str, device: str = "cpu") -> WindowKernel:
     """The function of a back end that runs one batch."""
-    if backend not in BACKENDS:
-        raise ParameterError(not_allowed("backend", backend, BACKENDS))
+    check_backend(backend)
     if backend == "numba":
         from labkit.spiking import windows_numba
 
@@ -149,9 +150,18 @@ def window_kernel(backend: str, device: str = "cpu") -> WindowKernel:
         from labkit.spiking import windows_torch
 
         return windows_torch.kernel_on(device)
-    from labkit.spiking import windows_numpy
-
     return windows_numpy.run_windows
+
+
+def check_backend(backend: str) -> None:
+    """Refuse a back end that is unknown or not installed."""
+    if backend not in BACKENDS:
+        raise ParameterError(not_allowed("backend", backend, BACKENDS))
+    if backend != "numpy" and find_spec(backend) is None:
+        raise ParameterError(
+            f"backend={backend!r} needs the package {backend}, which is not installed. Install it, "
+            "or use backend='numpy', which gives the same integers."
+        )
 
 
 def readout_weights(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -168,25 +168,23 @@ class WindowPlan:
         """Input of a training paper from its topic's spike."""
         return _shifted(self.parameters.train_w, self.parameters.train_exp)
 
-    def to_papers(self, n_topic_spikes: np.ndarray) -> np.ndarray:
-        """Input of each other paper from so many topic spikes."""
+    def to_papers(self, n_topic_spikes: Any) -> Any:
+        """Input of each other paper from so many topic spikes (array or tensor of int32)."""
         return shift(n_topic_spikes * self.parameters.test_w, self.parameters.test_exp)
 
-    def to_words(self, n_topic_spikes: np.ndarray) -> np.ndarray:
-        """Input of each word from so many topic spikes."""
+    def to_words(self, n_topic_spikes: Any) -> Any:
+        """Input of each word from so many topic spikes (array or tensor of int32)."""
         p = self.parameters
         return shift(n_topic_spikes * p.feature_topic_w, p.feature_topic_exp)
 
-    def to_topics(
-        self, taught: np.ndarray, n_other: np.ndarray, n_feature: np.ndarray
-    ) -> np.ndarray:
+    def to_topics(self, taught: Any, n_other: Any, n_feature: Any) -> Any:
         """Input of the topics.
 
         Parameters
         ----------
-        taught : ndarray of int32, shape (n_topics, n_queries)
+        taught : array or tensor of int32, shape (n_topics, n_queries)
             Summed weights of the spiking training papers of each topic.
-        n_other, n_feature : ndarray of int32, shape (n_queries,)
+        n_other, n_feature : array or tensor of int32, shape (n_queries,)
             Spikes of the other papers and of the words.
         """
         return (

@@ -81,7 +81,7 @@ def _linqs(
         size=size,
         rows=rows,
         summary=summary,
-        license="none stated for the data (LINQS); BSD 3-Clause for the files' repository",
+        license="none stated (LINQS); repository BSD 3-Clause",
         citation=f"{_LINQS_PAPER}; Cong et al., ICONS 2022",
     )
 

@@ -50,6 +50,14 @@ def test_checksums_of_structures_are_those_of_the_notes_beside_them(labkit_data,
     assert file.stat().st_size == entry.size
 
 
+@pytest.mark.parametrize("name", [name for name in datasets.names() if name.startswith("spiking/")])
+def test_checksums_of_citation_graphs_are_those_of_the_notes_beside_them(labkit_data, name):
+    entry = datasets.get(name)
+    notes = (labkit_data / "spiking" / "SOURCE.md").read_text()
+    assert f"{entry.sha256}  {entry.file}\n" in notes
+    assert datasets.path(name).stat().st_size == entry.size
+
+
 @pytest.mark.parametrize("entry", datasets.REGISTRY.values(), ids=lambda entry: entry.name)
 def test_entries_are_complete_and_point_at_bytes_that_cannot_change(entry):
     assert re.fullmatch(r"[a-z_]+/[a-z0-9_]+", entry.name)

@@ -220,72 +220,97 @@ def confusion(
     return ax
 
 
-def baseline_plot(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def baseline_plot(
+    table: pd.DataFrame, *, highlight: Sequence[str] = (), ax: Axes | None = None
+) -> Axes:
     """Accuracy of every method, those measured here apart from those that papers state.
 
     Parameters
     ----------
     table : DataFrame
-        Of `baseline_table`: columns method, accuracy, low, high, provenance; uses and n_seeds are
-        shown where they are there.
+        Of `baseline_table`, rows of other methods may be added: columns method, accuracy,
+        provenance; low, high, spread and uses where known.
+    highlight : sequence of str
+        Methods whose names are printed bold.
     ax : Axes, optional
         Where to draw; a new figure otherwise.
 
     Returns
     -------
     Axes
-        The best above. Filled circles with intervals were measured here, open diamonds are as
-        published; a method's line says which parts of the data it uses.
+        The best above. Filled circles were measured here, with the 95 % interval for the test
+        papers being a sample; open diamonds are published, with the standard deviation of their
+        runs where it is stated. Under a method's name stands what it uses.
     """
     _require_columns("table", table, ("method", "accuracy", "provenance"))
-    best = table.groupby("method")["accuracy"].transform("max")
-    order = table.assign(best=best).sort_values(
-        ["best", "method"], ascending=[False, True], kind="stable"
-    )
+    order = _best_first(table)
     methods = list(dict.fromkeys(order["method"]))
-    uses = dict(zip(table["method"], table.get("uses", pd.Series("", table.index)), strict=True))
-    ax = new_axes(ax, width_in=7.0, height_in=0.33 * len(methods) + 1.2)
+    ax = new_axes(ax, width_in=8.2, height_in=0.42 * len(methods) + 1.2)
     for own in (True, False):
         here = order[(order["provenance"] != "published") == own]
         if len(here):
             _baseline_dots(ax, here, methods, own)
-    names = [f"{name} ({uses[name]})" if uses[name] else str(name) for name in methods]
-    ax.set_yticks(range(len(methods)), names)
+    uses = dict(zip(order["method"], order.get("uses", pd.Series("", order.index)), strict=True))
+    names = [f"{name}\n{uses[name]}" if uses[name] else str(name) for name in methods]
+    ax.set_yticks(range(len(methods)), names, fontsize=8.5)
+    for label, name in zip(ax.get_yticklabels(), methods, strict=True):
+        label.set_fontweight("bold" if name in highlight else "normal")
     ax.set_ylim(len(methods) - 0.4, -0.6)
     ax.margins(x=0.12)
     percent_axis(ax, "x")
     ax.set_xlabel("test accuracy")
     horizontal(ax)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
+    ax.legend(loc="lower right", fontsize=8.5)
     return ax
 
 
+def _best_first(table: pd.DataFrame) -> pd.DataFrame:
+    best = table.groupby("method")["accuracy"].transform("max")
+    by = ["best", "method"]
+    return table.assign(best=best).sort_values(by, ascending=[False, True], kind="stable")
+
+
 def _baseline_dots(ax: Axes, rows: pd.DataFrame, methods: list[str], own: bool) -> None:
-    y = np.array([methods.index(method) for method in rows["method"]]) + (-0.13 if own else 0.13)
+    known = rows["accuracy"].notna()
+    y = np.array([methods.index(method) for method in rows["method"]]) + (-0.14 if own else 0.14)
     color = OWN if own else PUBLISHED
-    values = rows["accuracy"].to_numpy(dtype=float)
-    low, high = (rows.get(end, rows["accuracy"]).to_numpy(dtype=float) for end in ("low", "high"))
-    ax.hlines(y, low, high, color=color, linewidth=2, alpha=0.5)
+    shown, places = rows[known], y[known]
+    values = shown["accuracy"].to_numpy(dtype=float)
+    low, high = _ends(shown, values, own)
+    ax.hlines(places, low, high, color=color, linewidth=2, alpha=0.5)
     ax.plot(
         values,
-        y,
+        places,
         "o" if own else "D",
         color=color,
         markersize=6.5 if own else 6,
         markerfacecolor=color if own else "white",
         markeredgewidth=1.5,
-        label="measured here" if own else "published",
+        label="measured here, 95 % interval" if own else "published, ± s.d. of runs where stated",
     )
-    for value, place, end in zip(values, y, np.fmax(values, high), strict=True):
+    for value, place, end in zip(values, places, high, strict=True):
         ax.annotate(
             percent(value),
             (end, place),
-            (7, 0),
+            (8, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
             color=color,
         )
+    for place in y[~known].tolist():
+        left = ax.get_yaxis_transform()
+        ax.text(0.02, place, "not measured", va="center", size=8, color=GRAY, transform=left)
+
+
+def _ends(rows: pd.DataFrame, values: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the intervals; the value itself where there is none."""
+    nothing = pd.Series(np.nan, rows.index)
+    low, high = (rows.get(end, nothing).to_numpy(dtype=float) for end in ("low", "high"))
+    if not own:
+        spread = rows.get("spread", nothing).to_numpy(dtype=float)
+        low, high = np.fmin(low, values - spread), np.fmax(high, values + spread)
+    return np.fmin(values, low), np.fmax(values, high)
 
 
 def _require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:

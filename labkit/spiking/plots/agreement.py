@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 from labkit.errors import ParameterError
-from labkit.spiking.plots.colors import OWN
+from labkit.spiking.plots.colors import INK, OWN, pale
 from labkit.spiking.plots.labels import bare, percent
 from labkit.viz.colors import ColorScale
 from labkit.viz.style import MPLSTYLE, OKABE_ITO
@@ -139,8 +140,9 @@ def _equality(differing: int, first_step: Any) -> str:
 
 
 def _verdict_style(row: pd.Series) -> list[str]:
-    color = OKABE_ITO["green"] if not row["differing"] else OKABE_ITO["vermillion"]
-    return [f"color: white; background-color: {color}"] * len(row)
+    color = OKABE_ITO["vermillion"] if row["differing"] else OKABE_ITO["green"]
+    style = f"color: {INK}; background-color: {to_hex(pale(color, 0.25))}"
+    return [style] * len(row)
 
 
 def _exactness_words(check: LavaCheck | pd.DataFrame, table: pd.DataFrame) -> str:

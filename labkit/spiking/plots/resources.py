@@ -64,7 +64,7 @@ def resource_bar(report: ResourceReport | pd.DataFrame, *, ax: Axes | None = Non
     ax.axvline(1.0, color="#222222", linewidth=1.2)
     for row, share, entry in zip(rows, shares, limited.itertuples(), strict=True):
         ax.annotate(
-            f"{_number(entry.value)} of {_number(entry.limit)} {entry.unit}".rstrip(),
+            f"{_amount(entry.value, entry.unit)} of {_amount(entry.limit, entry.unit)}",
             (max(share, floor * 1.05), row),
             (5, 0),
             textcoords="offset points",
@@ -88,9 +88,17 @@ def resource_bar(report: ResourceReport | pd.DataFrame, *, ax: Axes | None = Non
     return ax
 
 
-def _number(value: float) -> str:
+def _amount(value: float, unit: str) -> str:
+    """Number that is short to read; bytes in the unit that suits them.
+
+    Examples
+    --------
+    >>> _amount(612_000, "synapses"), _amount(120e6, "synapses"), _amount(25_165_824, "bytes")
+    ('612,000', '120 million', '24 MiB')
+    """
+    if unit == "bytes":
+        power = max((p for p in range(4) if value >= 1024**p), default=0)
+        return f"{value / 1024**power:,.3g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
     if abs(value) >= 1e6:
         return f"{value / 1e6:,.3g} million"
-    if value and abs(value) < 0.01:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.2f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3g}"

@@ -59,23 +59,14 @@ def convergence(
     if default is None:
         default = getattr(next(iter(several.values())), "untuned_value", None)
     if default is not None and np.isfinite(default):
-        ax.axhline(default, color=GRAY, linestyle="--", linewidth=1.2, zorder=1)
-        ax.annotate(
-            f"untuned {percent(default)}",
-            (0, default),
-            (3, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            fontsize=8.5,
-            color="#555555",
-        )
+        label = f"untuned: {percent(default)}"
+        ax.axhline(default, color=GRAY, linestyle="--", linewidth=1.2, zorder=1, label=label)
     for number, (name, result) in enumerate(several.items()):
         _draw_trials(ax, result.trials, PALETTE[number % len(PALETTE)], name, number == 0)
     ax.set_xlabel("trial")
     ax.set_ylabel("validation accuracy")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.1)
-    ax.set_ylim(bottom=0)
     percent_axis(ax)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
     return ax
@@ -129,8 +120,9 @@ def parallel_coordinates(
     Returns
     -------
     Axes
-        Dark blue lines are the most accurate, gray ones dead or failed; the best is black. Where
-        the dark lines of an axis lie together, the parameter matters.
+        Dark blue lines are the most accurate, pale ones the worst quarter, gray ones dead or
+        failed; the best is black. Where the dark lines of an axis lie together, the parameter
+        matters.
     """
     trials = result.trials
     names = _axes_shown(result) if parameters is None else list(parameters)
@@ -207,15 +199,16 @@ def _draw_lines(ax: Axes, places: np.ndarray, values: np.ndarray, alive: np.ndar
     if not alive.any():
         return
     order = np.flatnonzero(alive)[np.argsort(values[alive], kind="stable")]
-    low, high = float(values[alive].min()), float(values[alive].max())
-    norm = Normalize(low, high if high > low else low + 1e-9)
+    low, high = float(np.quantile(values[alive], 0.25)), float(values[alive].max())
+    norm = Normalize(low, high if high > low else low + 1e-9, clip=True)
     cmap = ColorScale(0, 1, "sequential").colormap()
     colors = cmap(0.15 + 0.85 * norm(values[order]))
     ax.add_collection(
         LineCollection([lines[i] for i in order], colors=colors, linewidths=1.3, zorder=3)
     )
     ax.add_collection(LineCollection([lines[order[-1]]], colors=INK, linewidths=2.6, zorder=5))
-    bar = ax.figure.colorbar(ScalarMappable(norm, cmap), ax=ax, shrink=0.7, aspect=22, pad=0.02)
+    scale = ScalarMappable(norm, cmap)
+    bar = ax.figure.colorbar(scale, ax=ax, shrink=0.7, aspect=22, pad=0.02, extend="min")
     bar.set_label("validation accuracy")
     percent_axis(bar.ax)
     bar.outline.set_visible(False)

@@ -152,7 +152,7 @@ class LearningSynapses:
 
     def _learned(self, weights: Any, y_trace: Any, x_trace: Any, rounding: Any) -> Any:
         index = self._arrays.index
-        minus = 0 if y_trace is None else self._tables.minus[index(y_trace)]
+        minus = None if y_trace is None else self._tables.minus[index(y_trace)]
         plus = self._tables.plus[index(x_trace)]
         return accumulated(weights, minus, plus, rounding[:, None], self._arrays.module)
 

@@ -247,9 +247,11 @@ def stdp_update(
     return np.clip(learned, *limits)
 
 
-def accumulated(weights: Any, minus: Any, plus: Any, rounding: Any, arrays: Any) -> Any:
-    """Rounded weights before they are cut to their range; all int32, of numpy or torch."""
-    acc = arrays.clip((weights << WEIGHT_SHIFT) + minus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)
+def accumulated(weights: Any, minus: Any | None, plus: Any, rounding: Any, arrays: Any) -> Any:
+    """Rounded weights before they are cut to their range; int32 of numpy or torch, minus or None."""
+    acc = weights << WEIGHT_SHIFT
+    if minus is not None:
+        acc = arrays.clip(acc + minus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)
     acc = arrays.clip(acc + plus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)
     return (acc + ((1 << WEIGHT_SHIFT) - 1 - rounding)) >> WEIGHT_SHIFT
 

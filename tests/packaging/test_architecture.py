@@ -16,6 +16,8 @@ SHARED = {"atomic", "choices", "datasets", "devices", "errors", "viz"}
 STUDIES = {"hotspots", "oversampling", "spiking"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""
+ANOTHER_ENVIRONMENT = "lava_env"
+"""Folder of scripts that environment-lava.yml's Python runs; nothing of labkit imports them."""
 BELOW_THE_STUDIES = {"batch", "datasets", "errors", "ui", "viz", "cli", "_cli"}
 
 
@@ -93,6 +95,8 @@ def test_everything_imported_is_declared_or_comes_with_what_is(repository, pypro
     }
     distributions = metadata.packages_distributions()
     for file in sources(repository, "."):
+        if ANOTHER_ENVIRONMENT in file.parts:
+            continue
         for module in {name.partition(".")[0] for name in imported(file, repository)}:
             if module in sys.stdlib_module_names | NOT_ON_PYPI | {"labkit"}:
                 continue

@@ -117,11 +117,12 @@ def accuracy_by_hops(hops: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.annotate(
         f"all: {percent(mean)}",
         (1, mean),
-        (0, 3),
+        (4, 0),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="right",
+        va="center",
         fontsize=9,
+        annotation_clip=False,
     )
     ax.set_ylim(0, max(1.0, float(shown["high"].max())))
     percent_axis(ax)

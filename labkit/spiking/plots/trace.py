@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from labkit.spiking.readout import QueryTrace
 
 FEW = 24
-"""A population of at most so many neurons shows a row for each, also for the silent ones."""
+"""A population of at most so many neurons shows a row for each, also for the silent ones;
+topics are named then."""
 FEWEST = 3
 """A band is as high as so many rows at least."""
 NAMED = 3
@@ -68,7 +69,7 @@ def raster(
     -------
     Axes
         A band a population, neurons in the order of their first spike; of large populations only
-        those that spiked. In the gray guard step the network is reset and nothing can spike.
+        those that spiked. In the gray guard step (0) the network is reset and nothing can spike.
     """
     ax = new_axes(ax, width_in=6.6, height_in=4.4)
     bands = list(_bands(trace))
@@ -79,7 +80,8 @@ def raster(
     if not _spikes_at(trace, 0):
         ax.axvspan(-0.5, 0.5, color="#bdbdbd", alpha=0.45, linewidth=0, zorder=1)
         middle = (bands[0].top + bands[0].bottom) / 2
-        ax.text(0, middle, "guard", ha="center", va="center", rotation=90, fontsize=8.5)
+        if trace.window <= FEW:
+            ax.text(0, middle, "guard", ha="center", va="center", rotation=90, fontsize=8.5)
     _band_labels(ax, trace, graph, bands)
     ax.set_xlim(-0.5, trace.window - 0.5)
     ax.set_ylim(bands[-1].bottom, bands[0].top)
@@ -103,7 +105,8 @@ def _bands(trace: QueryTrace) -> Iterator[_Band]:
         first = np.where(spiked[shown], spikes[:, shown].argmax(axis=0), len(spikes))
         few = spikes.shape[1] <= FEW
         rows = shown if few else shown[np.argsort(first, kind="stable")]
-        height = max(len(rows), FEWEST) if few else 2.5 + 0.28 * min(len(rows), 1000) ** 0.5
+        named = few and name == "topic"
+        height = max(len(rows), FEWEST) if named else 2.5 + 0.28 * min(len(rows), 1000) ** 0.5
         yield _Band(name, rows, top, top - height)
         top -= height + 0.35
 
@@ -319,7 +322,7 @@ def query_figure(
     # Margins are set by hand: the engine that finds them would take longer than the network.
     with plt.style.context([MPLSTYLE, {"figure.constrained_layout.use": False}]):
         figure = plt.figure(figsize=(12.4, 5.8))
-        left = figure.add_axes((0.01, 0.03, 0.37, 0.86))
+        left = figure.add_axes((0.01, 0.05, 0.35, 0.82))
         upper = figure.add_axes((0.657, 0.42, 0.2, 0.5))
         lower = figure.add_axes((0.657, 0.09, 0.2, 0.25))
         wave(graph, trace, hops=hops, max_papers=max_papers, places=places, ax=left)

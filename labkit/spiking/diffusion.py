@@ -11,8 +11,9 @@ at every step. With ``s`` the spikes of a step, 0 or 1, and du = 4095,
 in the integer arithmetic of Loihi 2 (:mod:`labkit.spiking.fixedpoint`). A paper is given the topic
 with the largest total synaptic input ``sum_t a(i, k, t)``; counting spikes instead is coarser. With
 a low threshold every topic runs through the graph as a wave until all neurons spike at every step:
-what decides is how early, and from how many sides, the wave arrived. With a threshold near 255 the
-rates stay low and approach the linear label spreading of Zhou et al. [1]_.
+what decides is how early, and from how many sides, the wave arrived. With a threshold above 255 the
+rates ``r`` stay low and approach the linear diffusion ``r = W r / vth``, as in label spreading [1]_
+(a spike discards what exceeds the threshold, so that they stay below it).
 
 This network is labkit's own: no weight is trained. Weights and settings come from a host; all that
 a chip would compute is integer, and `FittedDiffusion.to_network` gives the same computation as a

@@ -124,3 +124,37 @@ HYBRID_PRESETS: dict[str, DiffusionParameters] = {
     "microseer": DiffusionParameters(readout="sgc", steps=50),
 }
 """Graph -> settings with the off-chip readout; Pubmed comes without the words that it needs."""
+
+KINDS = {"citations": CITATION_PRESETS, "diffusion": PRESETS, "hybrid": HYBRID_PRESETS}
+
+
+def preset(graph: str, kind: str = "diffusion") -> DiffusionParameters:
+    """Settings chosen for a graph.
+
+    Parameters
+    ----------
+    graph : str
+        Name of the graph. One that is not known gets the settings of microseer, the defaults.
+    kind : {"citations", "diffusion", "hybrid"}
+        Citations only; with word neighbors; with the off-chip readout as well.
+
+    Returns
+    -------
+    DiffusionParameters
+
+    Raises
+    ------
+    ParameterError
+        The kind is not known, or needs words and the graph is one that comes without.
+
+    Examples
+    --------
+    >>> preset("cora").knn, preset("cora", "citations").knn, preset("cora", "hybrid").readout
+    (20, 0, 'sgc')
+    """
+    if kind not in KINDS:
+        raise ParameterError(not_allowed("kind", kind, KINDS))
+    known = KINDS[kind]
+    if graph in PRESETS and graph not in known:
+        raise ParameterError(f"kind={kind!r} needs words, which {graph!r} comes without.")
+    return known.get(graph, known["microseer"])

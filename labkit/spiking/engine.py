@@ -12,6 +12,7 @@ episodes), "torch" (on the CPU or a GPU).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,7 @@ def simulate(
     _check(backend, record, RECORDABLE, threads)
     check_integers("steps", steps, 1, MAX_STEPS)
     if backend == "numba":
-        from labkit.spiking.engine_numba import simulate_compiled
-
-        return simulate_compiled(network, steps, record=record)
+        return _compiled().simulate_compiled(network, steps, record=record)
     clocked = Clocked(
         network,
         _arrays(backend, device),
@@ -140,9 +139,9 @@ def simulate_episodes(
     table = EpisodeEvents.of(network, events, n_episodes)
     check_integers("n_episodes times the steps of one", table.n_episodes * steps, 1, MAX_STEPS)
     if backend == "numba":
-        from labkit.spiking.engine_numba import simulate_episodes_compiled
-
-        return simulate_episodes_compiled(network, table, record=record, threads=threads)
+        return _compiled().simulate_episodes_compiled(
+            network, table, record=record, threads=threads
+        )
     streams = drawn(network.learning, table.n_episodes * steps)
     arrays = _arrays(backend, device)
     result = _Episodes(network, table.n_episodes, record)
@@ -272,6 +271,17 @@ def _arrays(backend: str, device: str) -> Any:
     from labkit.spiking.engine_torch import TorchArrays
 
     return TorchArrays(device)
+
+
+def _compiled() -> ModuleType:
+    try:
+        from labkit.spiking import engine_numba
+    except ImportError as cause:
+        raise ParameterError(
+            "backend='numba' needs numba, which is not installed; run `pip install labkit[numba]` "
+            "or use backend='numpy', which gives the same integers."
+        ) from cause
+    return engine_numba
 
 
 def _outside(inputs: Mapping[str, Any], step: int, arrays: Any) -> dict[str, Any]:

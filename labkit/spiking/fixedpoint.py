@@ -204,7 +204,8 @@ def lif_step(
     >>> spikes, state.v
     (array([False,  True]), array([640,   0], dtype=int32))
     """
-    constants = LIFConstants.of(parameters, len(a_in))
+    n = len(a_in)
+    constants = LIFConstants(parameters, parameters.bias(n), parameters.refractory_steps(n))
     a_in = np.asarray(a_in).astype(np.int32)
     return advance(a_in, state, constants, time_step=time_step, arrays=np)
 

@@ -3,12 +3,13 @@
 First `check_against_lava`: four windows of ten steps, every current, voltage, spike and learned
 weight of every step. Then time, turn by turn in one run: Lava runs the four windows without
 recorders (LearningDense in both directions), labkit classifies a batch of test papers, one window
-each. Only windows count: compiling and starting Lava's processes, setting weights back between
-windows, building labkit's network and compiling its kernels are left out of both times and printed.
+each, in one thread. Only windows count: compiling and starting Lava's processes, setting weights
+back between windows, planning labkit's network and compiling its kernels are left out and printed.
 
 The claims: no value differs, and a window takes Lava at least 1000 times as long as labkit in a
-batch of 100 or more with lazy plasticity, which is proven exact for these parameters (full
-plasticity, which changes all weights as Lava does, is measured too, without a claim). Lava's time is that of its CPU models; nothing is said about the chip.
+batch of 100 or more with lazy plasticity, which is proven exact for these parameters. Full
+plasticity, which changes all weights as Lava does, is measured too, without a claim. Lava's time
+is that of its CPU models; nothing is said about the chip.
 
     python benchmarks/spiking_lava.py --lava-python PYTHON
 """
@@ -40,7 +41,8 @@ def check(graph: CitationGraph, backend: str) -> None:
     """Compare every value with Lava and print the table."""
     network = build_sgnn(graph, SGNNParameters(), graph.test[:WINDOWS])
     result = check_against_lava(network, WINDOWS * network.episode, backend=backend)
-    print(result.frame.astype(str).replace("<NA>", "-").to_string(index=False))
+    table = result.frame.astype({"first_step": object}).fillna({"first_step": "-"})
+    print(table.to_string(index=False))
     values = int(result.frame["values"].sum())
     verdict = "exact: met" if result.exact else "MISSED"
     print(f"Lava {result.version} against the {backend} engine, {values:,} values: {verdict}")
@@ -73,11 +75,11 @@ def main() -> None:
     check(graph, "numpy")
     start = time.perf_counter()
     network, queries = SGNN(graph), graph.test[: options.queries]
-    print(f"labkit: planned in {time.perf_counter() - start:.2f} s (not counted)")
+    print(f"labkit: planned in {time.perf_counter() - start:.3f} s (not counted)")
     for name, arm in ARMS.items():
         start = time.perf_counter()
         network.run(queries[:2], threads=1, **arm)
-        print(f"{name}: {time.perf_counter() - start:.2f} s for the first call (not counted)")
+        print(f"{name}: {time.perf_counter() - start:.3f} s for the first call (not counted)")
     theirs: list[float] = []
     ours: dict[str, list[float]] = {name: [] for name in ARMS}
     for _ in range(options.repeats):

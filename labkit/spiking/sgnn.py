@@ -42,7 +42,16 @@ from labkit.spiking.recording import synaptic_operations
 from labkit.spiking.windows import check_backend, lazy_obstacles, readout_weights, run_plan
 from labkit.spiking.windows_numpy import run_windows
 from labkit.spiking.windows_plan import WindowPlan
-from labkit.spiking.wiring import OTHER, READOUT, TOPIC, TRAIN, Wiring, build_sgnn, wire
+from labkit.spiking.wiring import (
+    OTHER,
+    POPULATIONS,
+    READOUT,
+    TOPIC,
+    TRAIN,
+    Wiring,
+    build_sgnn,
+    wire,
+)
 
 __all__ = ["PLASTICITY", "SGNN", "SGNNParameters", "Wiring", "build_sgnn", "run_notes", "wire"]
 
@@ -139,7 +148,7 @@ class SGNN:
         result = QueryScores(
             queries=np.array(queries, dtype=np.int64),
             scores=scores,
-            spikes=spikes,
+            spikes=_in_order(spikes),
             counters=counters,
             plasticity=chosen,
             backend=backend,
@@ -176,7 +185,7 @@ class SGNN:
         return QueryTrace(
             query=int(query),
             window=self.parameters.window,
-            spikes=spikes,
+            spikes=_in_order(spikes),
             first_spike=self._first_spikes(spikes),
             weights=weights,
             topic_v=topic_v,
@@ -275,6 +284,10 @@ def run_notes(scores: QueryScores) -> tuple[str, ...]:
             "in reach of the window."
         )
     return (*notes, *_saturation_notes(scores))
+
+
+def _in_order(spikes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: spikes[name] for name in POPULATIONS if name in spikes}
 
 
 def _saturation_notes(scores: QueryScores) -> list[str]:

@@ -27,6 +27,8 @@ from labkit.spiking.parameters import TOPIC_SEED_STEP, SGNNParameters
 from labkit.spiking.projections import Population, Projection
 
 TRAIN, OTHER, TOPIC, FEATURE = "train", "other", "topic", "feature"
+POPULATIONS = (TRAIN, OTHER, TOPIC, FEATURE)
+"""All populations; that of the words is optional."""
 READOUT = "other_to_topic"
 """Name of the projection whose weights are the scores."""
 FEATURE_SEED_STEPS = (20, 30)

@@ -89,7 +89,7 @@ class FloatSGNN:
         self.network: FloatNetwork = wire(graph, parameters)
 
     def run(
-        self, queries: Sequence[int] | np.ndarray, *, plasticity: str = "auto", batch: int = 128
+        self, queries: Sequence[int] | np.ndarray, *, plasticity: str = "auto", batch: int = 64
     ) -> QueryScores:
         """Classify papers, each in a fresh copy of the network.
 
@@ -136,7 +136,7 @@ class FloatSGNN:
         fired = np.stack(spikes)
         weights = self._learned(fired[:, network.neuron[ids]], fired[:, topics, None])[:, 0]
         papers = fired[:, network.neuron]
-        fan_out = np.bincount(network.weights.indices, minlength=network.n_neurons)
+        fan_out = np.diff(network.weights.indptr)
         return QueryTrace(
             query=int(query),
             window=self.parameters.simtime,
@@ -160,7 +160,7 @@ class FloatSGNN:
             of_query.append(fired[rows, column])
             of_topic.append(fired[populations[TOPICS]])
             for name, part in populations.items():
-                counts[name].append(np.count_nonzero(fired[part], axis=0))
+                counts[name].append(fired[part].sum(axis=0, dtype=np.int32))
         scores = self._learned(np.stack(of_query), np.stack(of_topic))[-1]
         return scores, {name: np.stack(steps, axis=1) for name, steps in counts.items()}
 
@@ -168,24 +168,29 @@ class FloatSGNN:
         self, ids: np.ndarray, acting: sparse.csr_array
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Spikes (bool) and potentials after each step, (n_neurons, n_queries)."""
-        network = self.network
+        network, steps = self.network, self.parameters.simtime
         weights = network.weights.copy()
         threshold, leak = network.threshold[:, None], network.leak[:, None]
-        v = np.zeros((network.n_neurons, len(ids)))
-        ready = np.zeros(v.shape, dtype=np.int32)
+        rest = np.minimum(network.refractory, steps)[:, None]
         learned = _LearnedCurrent(acting, np.subtract(self.parameters.apos, self.parameters.aneg))
+        v: np.ndarray = np.zeros((network.n_neurons, len(ids)))
+        ready = np.zeros(v.shape, dtype=np.min_scalar_type(2 * steps))
         fired: np.ndarray = np.zeros(v.shape, dtype=bool)
-        for t in range(self.parameters.simtime):
+        spikes = fired.astype(float)
+        for t in range(steps):
             if leak.any():
                 v = np.sign(v) * np.maximum(np.abs(v) - leak, 0)
-            v += weights @ fired.astype(float)
+            active = np.flatnonzero(fired.any(axis=1))
+            if active.size:
+                v += weights[:, active] @ spikes[active]
             learned.add_to(v)
             if t == 0:
                 v[network.neuron[ids], np.arange(len(ids))] += QUERY_INPUT
             fired = (v > threshold) & (ready <= t)
-            np.copyto(v, 0.0, where=fired)
-            np.copyto(ready, (t + 1 + network.refractory)[:, None], where=fired)
-            weights.data[network.plastic] += self._common_change(t)
+            spikes = fired.astype(float)
+            v *= 1 - spikes
+            np.maximum(ready, fired * (t + 1 + rest).astype(ready.dtype), out=ready)
+            weights.data += self._common_change(t) * network.plastic
             learned.remember(fired)
             yield fired, v
 

@@ -164,7 +164,7 @@ class FloatNetwork:
         Population to its slice of the neurons.
     neuron : ndarray of shape (n_papers,)
         Neuron of each paper.
-    weights : csr_array of shape (n_neurons, n_neurons)
+    weights : csc_array of shape (n_neurons, n_neurons)
         Initial weights, row to (post), column from (pre); a stored 0 is a synapse.
     plastic : ndarray of bool, one for each stored weight
         Whether STDP acts on it.
@@ -173,7 +173,7 @@ class FloatNetwork:
 
     populations: dict[str, slice]
     neuron: np.ndarray
-    weights: sparse.csr_array
+    weights: sparse.csc_array
     plastic: np.ndarray
     threshold: np.ndarray
     leak: np.ndarray
@@ -294,7 +294,7 @@ def _all_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.repeat(first, len(second)), np.tile(second, len(first))
 
 
-def _assemble(blocks: Iterator[_Block], n: int) -> tuple[sparse.csr_array, np.ndarray]:
+def _assemble(blocks: Iterator[_Block], n: int) -> tuple[sparse.csc_array, np.ndarray]:
     """Weights, and whether each stored one is plastic."""
     pre, post, weight, plastic = zip(
         *(
@@ -304,8 +304,8 @@ def _assemble(blocks: Iterator[_Block], n: int) -> tuple[sparse.csr_array, np.nd
         strict=True,
     )
     rows, columns = np.concatenate(post), np.concatenate(pre)
-    order = np.lexsort((columns, rows))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
+    order = np.lexsort((rows, columns))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=n))])
     values = np.concatenate(weight)[order].astype(float)
-    weights = sparse.csr_array((values, columns[order], indptr), shape=(n, n))
+    weights = sparse.csc_array((values, rows[order], indptr), shape=(n, n))
     return weights, np.concatenate(plastic)[order]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-REQUIRABLE = ("data", "slurm", "browser")
+REQUIRABLE = ("data", "slurm", "browser", "lava")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Before anything imports numpy or torch: their thread pools read this once. Several test kernels
@@ -51,10 +51,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that uses the real data, directly or through another fixture."""
+    """Mark every test that uses the real data or Lava, directly or through another fixture."""
     for item in items:
-        if "labkit_data" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.data)
+        for fixture, marker in {"labkit_data": "data", "lava_interpreter": "lava"}.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,7 @@ def checkout(tmp_path: Path, repository: Path) -> Path:
     for name in TOOLS:
         (tools / name).write_text("#!/bin/sh\necho a version\n")
     (tools / "make").write_text(MAKE)
+    (tools / "python3.10").write_text("#!/bin/sh\nexit ${NO_PYTHON_3_10:-0}\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
     script = tmp_path / "checkout" / ".ci" / "run"
@@ -49,10 +50,15 @@ def run(checkout: Path, **settings: str) -> tuple[int, list[str]]:
     return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("make ")]
 
 
-def test_without_real_data_only_slurm_and_browser_are_required(checkout):
+def test_without_real_data_slurm_browser_and_lava_are_required(checkout):
     code, steps = run(checkout)
     assert code == 0
     assert [step.partition(":")[0] for step in steps] == ["make env", "make lint", "make test"]
+    assert steps[-1] == "make test: data= require=slurm,browser,lava threads=1"
+
+
+def test_without_a_python_3_10_lava_is_not_required(checkout):
+    _, steps = run(checkout, NO_PYTHON_3_10="127", PYENV_ROOT="/nowhere")
     assert steps[-1] == "make test: data= require=slurm,browser threads=1"
 
 
@@ -60,7 +66,7 @@ def test_real_data_beside_the_checkout_are_used_and_required(checkout):
     data = checkout.parent / "shared" / "data"
     data.mkdir(parents=True)
     _, steps = run(checkout)
-    assert steps[-1] == f"make test: data={data} require=slurm,browser,data threads=1"
+    assert steps[-1] == f"make test: data={data} require=slurm,browser,lava,data threads=1"
 
 
 def test_settings_given_from_outside_stand(checkout):

@@ -101,4 +101,4 @@ def test_module_that_skips_itself_fails_because_it_hides_its_markers(suite):
 def test_misspelled_requirement_is_refused(suite):
     code, output = run(suite, require="slrum")
     assert code == 4
-    assert "LABKIT_REQUIRE names slrum; it knows data, slurm, browser." in output
+    assert "LABKIT_REQUIRE names slrum; it knows data, slurm, browser, lava." in output

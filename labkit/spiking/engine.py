@@ -73,7 +73,7 @@ def simulate(
     >>> simulate(network, 5).s_out["a"][:, 0]
     array([False,  True, False,  True, False])
     """
-    _check(backend, record, RECORDABLE, threads)
+    record = _checked(backend, record, RECORDABLE, threads)
     check_integers("steps", steps, 1, MAX_STEPS)
     if backend == "numba":
         return _compiled().simulate_compiled(network, steps, record=record)
@@ -133,7 +133,7 @@ def simulate_episodes(
     ParameterError
         The episodes would know of each other; says by what.
     """
-    _check(backend, record, EPISODE_RECORDABLE, threads)
+    record = _checked(backend, record, EPISODE_RECORDABLE, threads)
     check_integers("batch", batch, 1, MAX_STEPS)
     steps = check_episodes(network)
     table = EpisodeEvents.of(network, events, n_episodes)
@@ -256,13 +256,18 @@ class _Episodes:
         )
 
 
-def _check(backend: str, record: Collection[str], allowed: tuple[str, ...], threads: int) -> None:
+def _checked(
+    backend: str, record: Collection[str], allowed: tuple[str, ...], threads: int
+) -> tuple[str, ...]:
+    """Check options; return what to record."""
     if backend not in BACKENDS:
         raise ParameterError(not_allowed("backend", backend, BACKENDS))
-    for variable in [record] if isinstance(record, str) else record:
+    record = (record,) if isinstance(record, str) else tuple(record)
+    for variable in record:
         if variable not in allowed:
             raise ParameterError(not_allowed("record", variable, allowed))
     check_integers("threads", threads, 1, 1024)
+    return record
 
 
 def _arrays(backend: str, device: str) -> Any:

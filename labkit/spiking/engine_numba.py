@@ -147,13 +147,12 @@ def simulate_compiled(network: Network, steps: int, *, record: Collection[str]) 
     restart = network.episode or 0
     run(flat.cells, flat.wires, flat.plastic, outside, flat.state(), output, 0, 1, steps, restart)
     spikes = flat.by_population(output.spikes)
-    wanted = {name: variable in record for name, variable in _RECORDED.items()}
     return Recording(
         steps=steps,
-        s_out=flat.by_population(output.s_out) if wanted["s_out"] else {},
-        u=flat.by_population(output.u) if wanted["u"] else {},
-        v=flat.by_population(output.v) if wanted["v"] else {},
-        weights=flat.by_projection(output.weights) if wanted["weights"] else {},
+        s_out=flat.by_population(output.s_out) if "s_out" in record else {},
+        u=flat.by_population(output.u) if "u" in record else {},
+        v=flat.by_population(output.v) if "v" in record else {},
+        weights=flat.by_projection(output.weights) if "w" in record else {},
         final_weights={
             name: weights[0].astype(np.int32)
             for name, weights in flat.by_projection(output.final_weights).items()
@@ -201,9 +200,6 @@ def simulate_episodes_compiled(
         counters=flat.counters(output),
         backend="numba",
     )
-
-
-_RECORDED = {"s_out": "s_out", "u": "u", "v": "v", "weights": "w"}
 
 
 def _cells(network: Network) -> Cells:

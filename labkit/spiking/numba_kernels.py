@@ -115,7 +115,7 @@ class Output(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def run(cells, wires, plastic, outside, state, output, first, last, steps, restart):  # type: ignore[no-untyped-def]
+def run(cells, wires, plastic, outside, state, output, first, last, steps, restart):
     """Run episodes `first` to `last` - 1 of so many steps; `restart` sets learning back, 0 never.
 
     `outside` is the input: the start of each global step's entries, their neurons and values.
@@ -142,7 +142,7 @@ def run(cells, wires, plastic, outside, state, output, first, last, steps, resta
 
 
 @njit(cache=True, nogil=True)
-def _clear(state, plastic):  # type: ignore[no-untyped-def]
+def _clear(state, plastic):
     state.u[:] = 0
     state.v[:] = 0
     state.refractory_end[:] = 0
@@ -151,7 +151,7 @@ def _clear(state, plastic):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _restart_learning(state, plastic):  # type: ignore[no-untyped-def]
+def _restart_learning(state, plastic):
     state.weights[:] = plastic.initial
     state.x_history[:] = 0
     state.y_history[:] = 0
@@ -160,7 +160,7 @@ def _restart_learning(state, plastic):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _decayed(value, kept):  # type: ignore[no-untyped-def]
+def _decayed(value, kept):
     product = np.int64(value) * kept
     if product >= 0:
         return product >> DECAY_SHIFT
@@ -168,7 +168,7 @@ def _decayed(value, kept):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _advance(cells, state, output, t):  # type: ignore[no-untyped-def]
+def _advance(cells, state, output, t):
     """Update all neurons and list those that spike, population by population."""
     now = state.ring[t % state.ring.shape[0]]
     for pop in range(len(cells.threshold)):
@@ -196,7 +196,7 @@ def _advance(cells, state, output, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _advance_u(u, a_in, kept):  # type: ignore[no-untyped-def]
+def _advance_u(u, a_in, kept):
     n_wrapped = 0
     for cell in range(len(u)):
         value = np.int64(np.int32(_decayed(u[cell], kept) + (np.int64(a_in[cell]) << INPUT_SHIFT)))
@@ -211,7 +211,7 @@ def _advance_u(u, a_in, kept):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _advance_v(v, u, bias, kept):  # type: ignore[no-untyped-def]
+def _advance_v(v, u, bias, kept):
     n_saturated = 0
     for cell in range(len(v)):
         value = np.int64(np.int32(_decayed(v[cell], kept) + u[cell] + bias[cell]))
@@ -221,7 +221,7 @@ def _advance_v(v, u, bias, kept):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fire(v, refractory_end, refractory, fired, spikes, threshold, t):  # type: ignore[no-untyped-def]
+def _fire(v, refractory_end, refractory, fired, spikes, threshold, t):
     """Hold refractory neurons at zero, list and reset those that spike; returns their number."""
     n_fired = 0
     for cell in range(len(v)):
@@ -237,7 +237,7 @@ def _fire(v, refractory_end, refractory, fired, spikes, threshold, t):  # type: 
 
 
 @njit(cache=True, nogil=True)
-def _send(cells, wires, state, p, t):  # type: ignore[no-untyped-def]
+def _send(cells, wires, state, p, t):
     """Put the weights of a static projection's spikes where they will arrive.
 
     With a shift to the right the sum of each delay is taken first.
@@ -265,7 +265,7 @@ def _send(cells, wires, state, p, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _send_plastic(cells, plastic, state, p, t):  # type: ignore[no-untyped-def]
+def _send_plastic(cells, plastic, state, p, t):
     """The same for a plastic projection, with the weights as they are now."""
     pre, post = cells.start[plastic.pre[p]], cells.start[plastic.post[p]]
     n_post = cells.start[plastic.post[p] + 1] - post
@@ -286,7 +286,7 @@ def _send_plastic(cells, plastic, state, p, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _learn(cells, plastic, state, output, p, g):  # type: ignore[no-untyped-def]
+def _learn(cells, plastic, state, output, p, g):
     """Note the spikes of a step; where it ends an epoch, update traces and weights."""
     pre, post = plastic.pre[p], plastic.post[p]
     n_pre, n_post = (
@@ -326,7 +326,7 @@ def _learn(cells, plastic, state, output, p, g):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _note(fired, spiked_at, history, within, repeat):  # type: ignore[no-untyped-def]
+def _note(fired, spiked_at, history, within, repeat):
     """Keep the time of each spike; a second one within the epoch lifts its trace at once."""
     cut = 0
     for cell in fired:
@@ -341,7 +341,7 @@ def _note(fired, spiked_at, history, within, repeat):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _pass_epoch(spiked_at, history, t_epoch, whole, fraction, draws):  # type: ignore[no-untyped-def]
+def _pass_epoch(spiked_at, history, t_epoch, whole, fraction, draws):
     """Traces after each step of the epoch from those before it."""
     cut = 0
     n = len(spiked_at)
@@ -363,7 +363,7 @@ def _pass_epoch(spiked_at, history, t_epoch, whole, fraction, draws):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def _update_rows(plastic, weights, tx, ty, x_history, y_history, p, rounding):  # type: ignore[no-untyped-def]
+def _update_rows(plastic, weights, tx, ty, x_history, y_history, p, rounding):
     """Weights of the neurons that spiked before: both terms."""
     n_pre, n_post = len(tx), len(ty)
     low, high = plastic.low[p], plastic.high[p]
@@ -384,7 +384,7 @@ def _update_rows(plastic, weights, tx, ty, x_history, y_history, p, rounding):  
 
 
 @njit(cache=True, nogil=True)
-def _update_columns(plastic, weights, tx, ty, x_history, p, rounding):  # type: ignore[no-untyped-def]
+def _update_columns(plastic, weights, tx, ty, x_history, p, rounding):
     """Weights to the neurons that spiked after, where the other did not: the second term."""
     n_pre, n_post = len(tx), len(ty)
     low, high = plastic.low[p], plastic.high[p]
@@ -403,7 +403,7 @@ def _update_columns(plastic, weights, tx, ty, x_history, p, rounding):  # type: 
 
 
 @njit(cache=True, nogil=True)
-def _accumulated(weight, minus, plus, rounding):  # type: ignore[no-untyped-def]
+def _accumulated(weight, minus, plus, rounding):
     acc = (np.int64(weight) << WEIGHT_SHIFT) + minus
     acc = min(max(acc, ACCUMULATOR_MIN), ACCUMULATOR_MAX) + plus
     acc = min(max(acc, ACCUMULATOR_MIN), ACCUMULATOR_MAX)
@@ -411,7 +411,7 @@ def _accumulated(weight, minus, plus, rounding):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _record(cells, state, output, episode, t, steps):  # type: ignore[no-untyped-def]
+def _record(cells, state, output, episode, t, steps):
     row = episode * steps + t - 1
     for pop in range(len(cells.threshold)):
         output.spike_counts[row, pop] = state.n_fired[pop]

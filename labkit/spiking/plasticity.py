@@ -248,7 +248,7 @@ def stdp_update(
 
 
 def accumulated(weights: Any, minus: Any | None, plus: Any, rounding: Any, arrays: Any) -> Any:
-    """Rounded weights before they are cut to their range; int32 of numpy or torch, minus or None."""
+    """Rounded weights before they are cut to their range; int32 arrays of numpy or torch."""
     acc = weights << WEIGHT_SHIFT
     if minus is not None:
         acc = arrays.clip(acc + minus, ACCUMULATOR_MIN, ACCUMULATOR_MAX)

@@ -283,6 +283,13 @@ class TestEdges:
         assert run.u == run.v == run.weights == run.final_weights == {}
 
 
+def test_one_variable_to_record_may_be_named_alone():
+    for backend in BACKENDS:
+        run = simulate(chain([[1]]), 3, record="s_out", backend=backend)
+        assert list(run.s_out) == ["a", "b"]
+        assert run.u == run.v == run.weights == {}
+
+
 def test_learning_restarts_with_the_episode_while_the_random_streams_run_on():
     rule = STDPLoihi(learning_rate=1, A_plus=0.5, A_minus=0.5, tau_plus=2, tau_minus=2, rng_seed=3)
     lif = LIFParameters(vth=10, reset_interval=8, reset_offset=1, guard=True)

@@ -264,14 +264,13 @@ def run_notes(scores: QueryScores) -> tuple[str, ...]:
     Parameters
     ----------
     scores : QueryScores
-        Of `SGNN.run`.
 
     Returns
     -------
     tuple of str
         One sentence for each thing that happened.
     """
-    silent, n = scores.counters["silent_queries"], len(scores.queries)
+    silent, n = scores.counters.get("silent_queries", 0), len(scores.queries)
     notes = []
     if silent == n:
         notes.append(
@@ -292,7 +291,7 @@ def _in_order(spikes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _saturation_notes(scores: QueryScores) -> list[str]:
     counters = scores.counters
-    least = "at least " if counters["lower_bounds"] else ""
+    least = "at least " if counters.get("lower_bounds") else ""
     sentences = {
         "scores_at_limit": "{n} of the scores are at the limit of 8 bits, where topics tie that "
         "differ; lower A_plus or x1_impulse.",
@@ -301,4 +300,4 @@ def _saturation_notes(scores: QueryScores) -> list[str]:
         "v_saturated": f"Voltages were cut off at 24 bits {least}{{n}} times; lower the weights or "
         "thresholds.",
     }
-    return [text.format(n=counters[name]) for name, text in sentences.items() if counters[name]]
+    return [text.format(n=counters[name]) for name, text in sentences.items() if counters.get(name)]

@@ -96,7 +96,7 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
 
 
 PRESETS: dict[str, DiffusionParameters] = {
-    "simulated": DiffusionParameters(vth=130, dv=0, steps=20, knn=40, word_hops=1, mix=0.4),
+    "simulated": DiffusionParameters(vth=180, dv=0, steps=60, knn=40, word_hops=1, mix=0.6),
     "cora": DiffusionParameters(vth=90, dv=512, steps=20, knn=20, word_hops=1, mix=0.6),
     "citeseer": DiffusionParameters(vth=60, dv=0, steps=20, knn=40, word_hops=1, mix=0.6),
     "pubmed": DiffusionParameters(vth=30, dv=1024, steps=20, knn=0),

@@ -226,6 +226,21 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+@contextmanager
+def one_thread(*, torch_too: bool) -> Iterator[None]:
+    """Let the libraries below numpy, and torch, calculate in one thread.
+
+    A Gaussian process of a few dozen trials is a long row of tiny operations, which two pools of
+    threads that wait for each other's cores make five times slower.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if torch_too:
+        import torch  # noqa: F401  # what is loaded later would not be limited
+    with threadpool_limits(1):
+        yield
+
+
 @dataclass
 class _Workers:
     """Threads that take trials until the study is complete."""
@@ -270,7 +285,7 @@ class _Workers:
         return make_sampler(self.sampler, self.seed, index)
 
     def _propose(self, trial: Trial) -> Settings:
-        with self._dropped_on_error(trial):
+        with self._dropped_on_error(trial), one_thread(torch_too=self.sampler == "gp"):
             return self.space.suggest(trial)
 
     def _evaluate(self, trial: Trial, settings: Settings) -> None:
@@ -307,6 +322,6 @@ def _row(trial: FrozenTrial, space: Space) -> dict[str, Any]:
         "value": np.nan if failed else trial.value,
         "state": "failed" if failed else "dead" if details["dead"] else "complete",
         "seconds": details["seconds"],
-        **{name: trial.params[name] for name in space.names},
+        **{d.name: d.nearest(trial.params[d.name]) for d in space},
         "error": details.get("error", ""),
     }

@@ -29,6 +29,7 @@ from labkit.errors import ParameterError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+MAX_STEPS = 16
 Value = int | float | str | bool
 Settings = dict[str, Value]
 Parameters = TypeVar("Parameters")
@@ -77,6 +78,9 @@ class Dimension:
 class Int(Dimension):
     """A whole number from `low` to `high`, both included.
 
+    One with more than 16 values is drawn as a real number and rounded: a Gaussian process then
+    follows its gradient, which is several times faster than trying whole numbers one by one.
+
     Attributes
     ----------
     name : str
@@ -109,7 +113,9 @@ class Int(Dimension):
 
     def suggest(self, trial: Trial) -> int:
         """Draw a value for a trial of Optuna."""
-        return trial.suggest_int(self.name, self.low, self.high, log=self.log)
+        if self.high - self.low < MAX_STEPS:
+            return trial.suggest_int(self.name, self.low, self.high, log=self.log)
+        return self.nearest(trial.suggest_float(self.name, self.low, self.high, log=self.log))
 
     def nearest(self, value: Any) -> int:
         """The value itself, rounded, or the bound that it lies beyond."""
@@ -170,7 +176,7 @@ class Ratio(Float):
     Examples
     --------
     >>> fields = {"graph_w": 200, "paper_vth": 100}
-    >>> Ratio("graph_w/paper_vth", 0.4, 4.0, within=(20, 400)).write(fields, 0.8)
+    >>> Ratio("graph_w/paper_vth", 1.05, 4.0, within=(5, 400)).write(fields, 0.8)
     >>> fields["paper_vth"]
     250
     """
@@ -412,13 +418,10 @@ def _set(fields: dict[str, Any], name: str, value: Any) -> None:
 
 SGNN_SPACE = Space(
     (
-        Int("graph_w", 20, 255),
-        Ratio("graph_w/paper_vth", 0.4, 4.0, within=(20, 400)),
-        Choice("paper_dv", (0, 256, 1024, 2048, 4095)),
+        Ratio("graph_w/paper_vth", 1.05, 4.0, within=(5, 400)),
         Int("train_w", 20, 255),
         Ratio("train_w/topic_vth", 0.2, 3.0, within=(20, 600)),
         Choice("topic_dv", (0, 256, 1024, 2048, 4095)),
-        Int("test_exp", -12, -6),
         Choice("ref_train", (0, 1, 3, 60)),
         Int("window", 6, 16),
         Choice("A_plus", (0.25, 0.5, 1.0)),
@@ -426,12 +429,15 @@ SGNN_SPACE = Space(
         Int("x1_impulse", 20, 127),
     )
 )
-"""Integer network. Left out is what cannot change a score while a paper spikes once a window: the
-depressing side of the rule, and the weights that the plastic synapses start from."""
+"""Integer network. A quotient ``graph_w/paper_vth`` of 1 or less is left out: the query spikes once,
+and no neighbor would follow. So is what had no effect on accuracy in 500 random settings on Cora:
+the scale of ``graph_w``, ``paper_dv`` and ``test_exp``; and what cannot have one while a paper
+spikes once a window: the depressing side of the rule and ``test_w``. To tune these too, use
+``Space((*SGNN_SPACE, Int("test_exp", -12, -6)))``."""
 
 ORNL_SPACE = Space(
     (
-        Float("graph_weight", 0.4, 100.0, log=True),
+        Float("graph_weight", 1.05, 100.0, log=True),
         Choice("paper_leak", (0.0, 0.01, 0.1, 1.0)),
         Float("train_to_topic_weight", 0.2, 10.0, log=True),
         Ratio("train_to_topic_weight/topic_threshold", 0.2, 4.0),

@@ -282,6 +282,8 @@ def test_the_network_holds_every_synapse_of_the_definition():
     assert sum(stored[f"{paper}_to_feature"] for paper in (TRAIN, OTHER)) == 6 * 3
     taught = network.projection("train_to_topic").weights
     assert taught.tolist() == [[100, 0], [0, 100]], "train is in ascending order of papers"
+    seeds = [p.rule.rng_seed for p in network.learning]
+    assert seeds == [7, 17], "papers to topics, and ten more for topics to papers"
     assert network.episode == 10
     pulses = network.inputs[OTHER].tocoo()
     assert list(zip(pulses.row, pulses.col, pulses.data, strict=True)) == [

@@ -187,8 +187,8 @@ class FloatSGNN:
             if t == 0:
                 v[network.neuron[ids], np.arange(len(ids))] += QUERY_INPUT
             fired = (v > threshold) & (ready <= t)
-            spikes = fired.astype(float)
-            v *= 1 - spikes
+            np.copyto(spikes, fired)
+            v *= ~fired
             np.maximum(ready, fired * (t + 1 + rest).astype(ready.dtype), out=ready)
             weights.data += self._common_change(t) * network.plastic
             learned.remember(fired)

@@ -308,9 +308,13 @@ class SpikingLabelDiffusion:
         Raises
         ------
         ParameterError
-            The settings need words and the graph has none.
+            The settings need words and the graph has none, or `inputs` are of another graph.
         """
         inputs = DiffusionInputs(graph) if inputs is None else inputs
+        if inputs.graph is not graph:
+            raise ParameterError(
+                f"inputs are of {inputs.graph!r} and not of the graph given; leave them out."
+            )
         G = inputs.graph_weights(self.parameters)
         W, bias = quantized(G), inputs.bias(self.parameters)
         total = np.zeros(bias.shape, dtype=np.int64)

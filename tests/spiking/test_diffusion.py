@@ -12,7 +12,7 @@ from scipy.sparse.linalg import spsolve
 
 from labkit.errors import ParameterError
 from labkit.spiking.citation import CitationGraph, unique_edges
-from labkit.spiking.diffusion import SpikingLabelDiffusion, diffuse
+from labkit.spiking.diffusion import DiffusionInputs, SpikingLabelDiffusion, diffuse
 from labkit.spiking.diffusion_parameters import (
     CITATION_PRESETS,
     HYBRID_PRESETS,
@@ -214,6 +214,16 @@ def test_only_labels_of_training_papers_are_injected():
     for readout in (None, "sgc"):
         changes = {"knn": 5, "steps": 20, "readout": readout}
         np.testing.assert_array_equal(fit(graph, **changes).scores, fit(blind, **changes).scores)
+
+
+def test_inputs_are_shared_between_settings_of_one_graph_only():
+    graph = small_graph()
+    inputs = DiffusionInputs(graph)
+    for changes in SETTINGS[1:4]:
+        shared = SpikingLabelDiffusion(DiffusionParameters(**changes)).fit(graph, inputs=inputs)
+        np.testing.assert_array_equal(shared.scores, fit(graph, **changes).scores)
+    with pytest.raises(ParameterError, match="not of the graph given"):
+        SpikingLabelDiffusion().fit(small_graph(seed=1), inputs=inputs)
 
 
 WRONG = [

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from labkit.choices import not_allowed, preset_changes, require_folder, require_whole
 from labkit.errors import ParameterError
+from labkit.spiking.lava_process import lava_python
 
 DATASETS = ("simulated", "cora", "citeseer", "pubmed", "microseer")
 SPLITS = ("planetoid", "linqs")
@@ -109,6 +111,8 @@ class SpikingConfig:
         ------
         ParameterError
             If the preset or a field is not known, or a value is not allowed.
+        MissingLavaError
+            If sampler="lavabo" and Lava is not on this machine.
         """
         given = preset_changes(preset, overrides, PRESETS)
         return dataclasses.replace(PRESETS[preset], **given).validate()
@@ -140,14 +144,49 @@ class SpikingConfig:
         }.items():
             if getattr(self, name) not in allowed:
                 raise ParameterError(not_allowed(name, getattr(self, name), allowed))
-        require_whole("window", self.window, low=MIN_WINDOW, high=MAX_WINDOW)
-        for name, low in {
-            "n_trials": 0, "baseline_seeds": 0, "lava_queries": 1, "seed": 0, "n_jobs": 1,
-        }.items():  # fmt: skip
-            require_whole(name, getattr(self, name), low=low, high=MAX_SEED)
+        limits = {"window": (MIN_WINDOW, MAX_WINDOW), "seed": (0, MAX_SEED), "n_jobs": (1, 1024)}
+        limits |= {"n_trials": (0, 100_000), "baseline_seeds": (0, 1000), "lava_queries": (1, 1000)}
+        for name, (low, high) in limits.items():
+            require_whole(name, getattr(self, name), low=low, high=high)
+        for name in ("features", "diffusion", "compare_lava"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(f"{name}={getattr(self, name)!r}: use True or False.")
+        self._check_data()
+        self._check_files()
+        return self
+
+    def _check_data(self) -> None:
+        if self.features and self.dataset == "pubmed":
+            raise ParameterError(
+                "features=True needs the words of the papers, which 'pubmed' comes without; use "
+                "features=False or another dataset."
+            )
+        if self.split == "linqs" and self.dataset == "microseer":
+            raise ParameterError(
+                "split='linqs' draws 20 papers of each topic, more than 'microseer' has; use "
+                "split='planetoid', which is its own split."
+            )
+
+    def _check_files(self) -> None:
+        for name in ("storage", "out_dir"):
+            value: Any = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ParameterError(f"{name}={value!r}: use a path as text, or None.")
         if self.out_dir is not None:
             require_folder("out_dir", self.out_dir)
-        return self
+        if self.storage is not None:
+            file = Path(self.storage).expanduser()
+            if file.is_dir():
+                raise ParameterError(f"storage={self.storage!r} is a folder; name a file in it.")
+            require_folder("storage", file.parent)
+        if self.sampler == "lavabo":
+            if self.storage is not None:
+                raise ParameterError(
+                    f"storage={self.storage!r}: the solver of Lava cannot resume; leave storage "
+                    "out or use another sampler."
+                )
+            if self.n_trials:
+                lava_python()
 
 
 QUICK = SpikingConfig(preset="quick")

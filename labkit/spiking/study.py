@@ -34,10 +34,12 @@ from labkit.spiking.readout import (
     QueryScores,
     TieReport,
     accuracy_by_hops,
+    dead,
     tie_aware_accuracy,
 )
 from labkit.spiking.resources import ResourceReport, estimate
 from labkit.spiking.sgnn import SGNN, SGNNParameters, build_sgnn, run_notes
+from labkit.spiking.spaces import ORNL_SPACE, SGNN_SPACE, Int, Space
 from labkit.spiking.tuning import TUNING_RULES, TuningResult, default_start, tune
 
 Progress = Callable[[int, int, str], None]
@@ -86,7 +88,9 @@ class NetworkRuns:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the integer scores should know: silence, saturation, wrap."""
-        return run_notes(self.scores["integer"])
+        integer = self.scores["integer"]
+        slow = "All plastic synapses were learned, which takes longer: see lazy_obstacles."
+        return (*run_notes(integer), *([slow] if integer.plasticity == "full" else []))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +148,14 @@ class SpikingResults:
             "n_citations": float(self.graph.n_edges),
             "tie_rule": rule,
             "tied_queries": reports["integer"].tied,
+            "silent_queries": dead(self.networks.scores["integer"]),
+            "out_of_range": float(self._out_of_range()),
             "cores": self.chip.value("cores by memory"),
         }
         for name, report in reports.items():
             numbers |= {f"{name}_{each}": getattr(report, each) for each in (rule, "unique", "any")}
         if self.tuning is not None:
+            numbers["tuned_by"] = self.tuning.tie_rule
             numbers["tuned_validation"] = self.tuning.best_value
             numbers["untuned_validation"] = self.tuning.untuned_value
         for row in self.table.itertuples():
@@ -195,6 +202,11 @@ class SpikingResults:
             replace_text(folder / name, text)
         return [folder / name for name in texts]
 
+    def _out_of_range(self) -> int:
+        """How often a weight, current or voltage of the integer network did not fit."""
+        counters = self.networks.scores["integer"].counters
+        return sum(counters[name] for name in ("scores_at_limit", "u_wrapped", "v_saturated"))
+
     def _provenance(self) -> dict[str, Any]:
         return {
             "graph": {
@@ -204,6 +216,7 @@ class SpikingResults:
                 **self.graph.source,
             },
             "config": self.config.as_dict(),
+            "notes": list(self.networks.notes),
             "lava": self.lava.message,
             "versions": {"labkit": __version__, "python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -260,8 +273,10 @@ def tune_network(
             progress(done, total, f"trial {done}")
 
     integer = config.precision == "int"
+    start = _integers(config) if integer else _floats(config, graph)
     return tune(
         graph,
+        space=_space(config),
         n_trials=config.n_trials,
         sampler=config.sampler,
         storage=config.storage,
@@ -269,7 +284,7 @@ def tune_network(
         seed=config.seed,
         precision=config.precision,
         tie_rule=config.tie_rule if config.tie_rule in TUNING_RULES else "expected",
-        start=_integers(config) if integer else _floats(config, graph),
+        start=start,
         backend=config.backend,
         progress=report,
     )
@@ -392,7 +407,20 @@ def run_study(config: SpikingConfig, *, progress: Progress | None = None) -> Spi
 
 
 def _integers(config: SpikingConfig) -> SGNNParameters:
-    return SGNNParameters(window=config.window, features=config.features)
+    """Untuned integers; unlabeled papers stay refractory for the whole window."""
+    usual = SGNNParameters(features=config.features)
+    return usual.replace(window=config.window, ref_other=max(usual.ref_other, config.window))
+
+
+def _space(config: SpikingConfig) -> Space:
+    """What the tuner may change; a window beyond its limits stays as it was chosen."""
+    space = SGNN_SPACE if config.precision == "int" else ORNL_SPACE
+    name = "window" if config.precision == "int" else "simtime"
+    limits = next(d for d in space if d.name == name)
+    inside = isinstance(limits, Int) and limits.low <= config.window <= limits.high
+    if not inside:
+        return space.without(name)
+    return space
 
 
 def _floats(config: SpikingConfig, graph: CitationGraph) -> FloatSGNNParameters:

@@ -35,7 +35,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from labkit.choices import not_allowed
+from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
 from labkit.spiking.diffusion import validation_accuracy
 from labkit.spiking.graph_networks import TrainedNetwork, train_gat, train_gcn
@@ -326,12 +326,20 @@ def baseline_table(
     for key in which:
         if key not in METHODS:
             raise ParameterError(not_allowed("which", key, METHODS))
-    if not len(seeds):
-        raise ParameterError("seeds is empty; give at least one.")
+    _check_seeds(seeds)
     rows = [_measured(graph, METHODS[key], seeds) for key in which]
     if published and graph.split == "planetoid":
         rows += [_published(*entry) for entry in PUBLISHED.get(graph.name, ())]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _check_seeds(seeds: object) -> None:
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence | np.ndarray):
+        raise ParameterError(f"seeds={seeds!r}: give a list of whole numbers, such as (0, 1, 2).")
+    if not len(seeds):
+        raise ParameterError("seeds is empty; give at least one.")
+    for position, seed in enumerate(seeds):
+        require_whole(f"seeds[{position}]", seed, low=0)
 
 
 def _measured(graph: CitationGraph, method: Method, seeds: Sequence[int]) -> dict[str, Any]:

@@ -262,6 +262,8 @@ def _checked(
     """Check options; return what to record."""
     if backend not in BACKENDS:
         raise ParameterError(not_allowed("backend", backend, BACKENDS))
+    if not isinstance(record, Collection):
+        raise ParameterError(not_allowed("record", record, allowed) + " Or () for nothing.")
     record = (record,) if isinstance(record, str) else tuple(record)
     for variable in record:
         if variable not in allowed:

@@ -51,7 +51,7 @@ class EpisodeEvents:
                 "those, or make the network without inputs."
             )
         else:
-            tables = {name: np.asarray(table) for name, table in events.items()}
+            tables = _tables(events)
         if n_episodes is None and events is None:
             n_episodes = -(-network.input_steps // (network.episode or 1))
         elif n_episodes is None:
@@ -141,13 +141,28 @@ def concatenated(network: Network, events: Mapping[str, np.ndarray], n_episodes:
     return replace(network, inputs=inputs)
 
 
+def _tables(events: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(events, Mapping):
+        raise ParameterError(
+            f"events is of type {type(events).__name__}; give a dict of population to events."
+        )
+    tables = {}
+    for name, given in events.items():
+        try:
+            table = np.asarray(given)
+        except ValueError:  # rows of different lengths
+            table = np.asarray(given, dtype=object)
+        if table.ndim != 2 or table.shape[1] != len(COLUMNS) or table.dtype.kind not in "iu":
+            raise ParameterError(
+                f"events of population {name!r} are {table.dtype} of shape {table.shape}; use "
+                f"whole numbers of shape (n_events, 4) with the columns {', '.join(COLUMNS)}."
+            )
+        tables[name] = table
+    return tables
+
+
 def _check_table(network: Network, name: str, table: np.ndarray, n_episodes: int) -> None:
     n = network.population(name).n
-    if table.ndim != 2 or table.shape[1] != len(COLUMNS):
-        raise ParameterError(
-            f"events of population {name!r} have shape {table.shape}; use (n_events, 4) with the "
-            f"columns {', '.join(COLUMNS)}."
-        )
     highest = (n_episodes - 1, int(network.episode or 1) - 1, n - 1, INPUT_LIMIT)
     lowest = (0, 0, 0, -INPUT_LIMIT)
     for column, (low, high) in enumerate(zip(lowest, highest, strict=True)):

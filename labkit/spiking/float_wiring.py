@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import numbers
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from labkit.choices import require_whole
 from labkit.errors import ParameterError
-
-if TYPE_CHECKING:
-    from labkit.spiking.graphs import CitationGraph
+from labkit.spiking.citation import CitationGraph
 
 QUERY_INPUT = 100.0
 """What the neuron of the query is given at step 0."""
@@ -98,7 +97,7 @@ class FloatSGNNParameters:
 
     def __post_init__(self) -> None:
         for name in ("apos", "aneg"):
-            object.__setattr__(self, name, tuple(float(a) for a in getattr(self, name)))
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         self.validate()
 
     @property
@@ -123,8 +122,10 @@ class FloatSGNNParameters:
             require_whole(name, getattr(self, name), low=0)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type == "float" and not math.isfinite(value):
+            if field.type == "float" and not (_is_number(value) and math.isfinite(value)):
                 raise ParameterError(f"{field.name}={value!r}: use a finite number.")
+            if field.type == "bool" and not isinstance(value, bool):
+                raise ParameterError(f"{field.name}={value!r}: use True or False.")
             if field.name.endswith("_leak") and value < 0:
                 raise ParameterError(f"{field.name}={value!r}: use 0 or more.")
         if self.paper_threshold >= QUERY_INPUT:
@@ -144,6 +145,17 @@ class FloatSGNNParameters:
             raise ParameterError(f"apos={self.apos}: use finite numbers of 0 or more.")
         if any(not -math.inf < a <= 0 for a in self.aneg):
             raise ParameterError(f"aneg={self.aneg}: use finite numbers of 0 or less.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _numbers(name: str, values: object) -> tuple[float, ...]:
+    listed: list[Any] = list(values) if isinstance(values, Iterable) else [None]
+    if not all(_is_number(value) for value in listed):
+        raise ParameterError(f"{name}={values!r}: give a list of numbers, one for every lag.")
+    return tuple(float(value) for value in listed)
 
 
 CORA = FloatSGNNParameters(topic_threshold=0.5, graph_weight=10.0, simtime=5)
@@ -213,8 +225,19 @@ def wire(graph: CitationGraph, parameters: FloatSGNNParameters) -> FloatNetwork:
     Raises
     ------
     ParameterError
-        ``features=True`` for a graph without words.
+        The graph or the parameters are of another type, or ``features=True`` for a graph without
+        words.
     """
+    if not isinstance(graph, CitationGraph):
+        raise ParameterError(
+            f"graph is of type {type(graph).__name__}; give a CitationGraph, for example "
+            "load_citation_graph('cora')."
+        )
+    if not isinstance(parameters, FloatSGNNParameters):
+        raise ParameterError(
+            f"parameters is of type {type(parameters).__name__}; the float network needs "
+            "FloatSGNNParameters, for example CORA."
+        )
     words = graph.features if parameters.features else None
     if parameters.features and words is None:
         raise ParameterError(

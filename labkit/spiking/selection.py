@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from labkit.choices import unknown_choice
+from labkit.choices import require_whole, unknown_choice
 from labkit.errors import ParameterError
 from labkit.spiking.diffusion import DiffusionInputs, diffuse, validation_accuracy
 from labkit.spiking.diffusion_parameters import DiffusionParameters
@@ -126,6 +126,7 @@ def select_parameters(
             "with_split some, or use DiffusionParameters as they are."
         )
     base = DiffusionParameters() if base is None else base
+    _check(grid, base, n_points, seed)
     points = _points(grid, base, n_points, seed)
     inputs = DiffusionInputs(_hidden(graph))
     found: dict[int, tuple[float, int]] = {}
@@ -141,18 +142,34 @@ def select_parameters(
     return Selection(points[best], float(table["validation"].iloc[best]), table)
 
 
+def _check(grid: object, base: object, n_points: int | None, seed: int) -> None:
+    if not isinstance(grid, Mapping):
+        raise ParameterError(
+            f"grid is of type {type(grid).__name__}; give a dict such as {{'vth': [40, 60]}}."
+        )
+    if not isinstance(base, DiffusionParameters):
+        raise ParameterError(f"base is of type {type(base).__name__}; use DiffusionParameters.")
+    if n_points is not None:
+        require_whole("n_points", n_points, low=1)
+    require_whole("seed", seed, low=0)
+    known = [field.name for field in fields(DiffusionParameters)]
+    for name, values in grid.items():
+        if name not in known:
+            raise ParameterError(unknown_choice(name, known))
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+            raise ParameterError(
+                f"grid[{name!r}]={values!r}: give a list of values, such as [{values!r}]."
+            )
+        if not len(values):
+            raise ParameterError(f"grid[{name!r}] is empty; give at least one value.")
+
+
 def _points(
     grid: Mapping[str, Sequence[Any]],
     base: DiffusionParameters,
     n_points: int | None,
     seed: int,
 ) -> list[DiffusionParameters]:
-    known = [field.name for field in fields(DiffusionParameters)]
-    for name, values in grid.items():
-        if name not in known:
-            raise ParameterError(unknown_choice(name, known))
-        if not len(values):
-            raise ParameterError(f"grid[{name!r}] is empty; give at least one value.")
     combinations = list(itertools.product(*grid.values()))
     if n_points is not None and n_points < len(combinations):
         drawn = np.random.default_rng(seed).permutation(len(combinations))[:n_points]

@@ -84,8 +84,18 @@ class SGNN:
     """
 
     def __init__(self, graph: CitationGraph, parameters: SGNNParameters | None = None) -> None:
+        if not isinstance(graph, CitationGraph):
+            raise ParameterError(
+                f"graph is of type {type(graph).__name__}; give a CitationGraph, for example "
+                "load_citation_graph('cora')."
+            )
+        if not isinstance(parameters, SGNNParameters | None):
+            raise ParameterError(
+                f"parameters is of type {type(parameters).__name__}; the integer network needs "
+                "SGNNParameters, for example SGNNParameters(window=12)."
+            )
         self.graph = graph
-        self.parameters = parameters or SGNNParameters()
+        self.parameters = SGNNParameters() if parameters is None else parameters
         self.plan = WindowPlan.of(graph, self.parameters)
 
     @property

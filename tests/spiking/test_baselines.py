@@ -196,6 +196,12 @@ def test_choices_of_the_table_are_checked(graph):
         baseline_table(graph, which=["gcnn"])
     with pytest.raises(ParameterError, match="seeds is empty"):
         baseline_table(graph, seeds=[])
+    for seeds in (3, "012", None):
+        with pytest.raises(ParameterError, match=f"seeds={seeds!r}: give a list"):
+            baseline_table(graph, seeds=seeds)
+    for wrong in ("a", -1, 0.5):
+        with pytest.raises(ParameterError, match=rf"seeds\[1\]={wrong!r}: use a whole number"):
+            baseline_table(graph, seeds=[0, wrong])
 
 
 def test_several_seeds_have_a_spread_and_one_has_none(graph):

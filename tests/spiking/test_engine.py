@@ -358,6 +358,11 @@ def test_events_are_inputs_in_another_form():
             {"a": np.zeros((1, 3), dtype=int)},
             r"events of .* \(1, 3\); .* episode, step",
         ),
+        (episodic(), {"a": None}, r"events of population 'a' are object of shape \(\); use whole"),
+        (episodic(), {"a": []}, r"events of population 'a' are float64 of shape \(0,\)"),
+        (episodic(), {"a": [[0, 0, 0, 1], [1]]}, "events of population 'a' are .* columns episode"),
+        (episodic(), {"a": [["0", "0", "0", "1"]]}, "events of population 'a' are <U1"),
+        (episodic(), 3, "events is of type int; give a dict"),
         (episodic(), {"a": np.array([[3, 0, 0, 1]])}, "episode of the events of population 'a'="),
         (episodic(), {"a": np.array([[0, 4, 0, 1]])}, "step of the events .* 0 to 3"),
         (episodic(), {"a": np.array([[0, 0, 2, 1]])}, "neuron of the events .* 0 to 1"),
@@ -366,6 +371,11 @@ def test_events_are_inputs_in_another_form():
 def test_episodes_that_know_of_each_other_and_wrong_events_are_refused(network, events, message):
     with pytest.raises(ParameterError, match=message):
         simulate_episodes(network, events, 3)
+
+
+def test_events_that_are_no_table_are_named_where_they_tell_the_number_of_episodes():
+    with pytest.raises(ParameterError, match="events of population 'a' are object"):
+        simulate_episodes(episodic(), {"a": None})
 
 
 def test_delays_and_two_sources_of_input_are_refused():
@@ -388,6 +398,7 @@ def test_delays_and_two_sources_of_input_are_refused():
         ({"backend": "nupy"}, "backend='nupy' is not allowed; .* Did you mean 'numpy'"),
         ({"record": ("spikes",)}, "record='spikes' is not allowed"),
         ({"record": "s_ou"}, "record='s_ou' is not allowed"),
+        ({"record": None}, "record=None is not allowed; use 's_out', .* Or \\(\\) for nothing"),
         ({"threads": 0}, "threads=0 is not allowed"),
         ({"steps": 0}, "steps=0 is not allowed"),
         ({"backend": "torch", "device": "quantum"}, "device='quantum' cannot be used"),

@@ -13,6 +13,7 @@ from labkit.spiking.citation import CitationGraph
 from labkit.spiking.float_sgnn import CITESEER, CORA, FloatSGNN, FloatSGNNParameters
 from labkit.spiking.float_wiring import wire
 from labkit.spiking.graphs import load_citation_graph
+from labkit.spiking.parameters import SGNNParameters
 from labkit.spiking.readout import dead, tie_aware_accuracy
 from labkit.spiking.simulated import simulated_citation_graph
 
@@ -359,6 +360,13 @@ def test_every_synapse_of_the_design_is_wired_once():
         ({"topic_leak": -0.5}, "topic_leak=-0.5: use 0 or more"),
         ({"graph_weight": float("nan")}, "graph_weight=nan: use a finite number"),
         ({"paper_threshold": 100.0}, "paper_threshold=100.0: use less than 100"),
+        ({"paper_threshold": "1"}, "paper_threshold='1': use a finite number"),
+        ({"paper_threshold": True}, "paper_threshold=True: use a finite number"),
+        ({"paper_leak": None}, "paper_leak=None: use a finite number"),
+        ({"features": "no"}, "features='no': use True or False"),
+        ({"apos": "abc"}, "apos='abc': give a list of numbers"),
+        ({"apos": 1.0}, "apos=1.0: give a list of numbers"),
+        ({"aneg": [None] * 5}, "aneg=.*: give a list of numbers"),
         ({"apos": (1.0,)}, "apos has 1 values and aneg 5"),
         ({"apos": (-1.0,) * 5}, "apos=.*0 or more"),
         ({"aneg": (1.0,) * 5}, "aneg=.*0 or less"),
@@ -391,6 +399,13 @@ def test_lazy_plasticity_is_refused_where_it_is_not_exact():
     assert model.run([0]).plasticity == "full"
     with pytest.raises(ParameterError, match="Did you mean 'lazy'"):
         model.run([0], plasticity="lasy")
+
+
+def test_inputs_of_another_type_are_named():
+    with pytest.raises(ParameterError, match=r"graph is of type str; .*load_citation_graph"):
+        FloatSGNN("cora")
+    with pytest.raises(ParameterError, match="parameters is of type SGNNParameters; the float"):
+        FloatSGNN(path_graph(2), SGNNParameters())
 
 
 def test_words_need_a_graph_that_has_them():

@@ -87,11 +87,30 @@ def test_a_part_of_the_grid_is_drawn_by_its_seed(graph, selection):
     assert_frame_equal(everything, selection.table)
 
 
+@pytest.mark.parametrize("n_points", [0, -1, "1", True, 1.5])
+def test_a_part_of_the_grid_has_a_point_or_more(graph, n_points):
+    with pytest.raises(ParameterError, match=f"n_points={n_points!r}: use a whole number of 1"):
+        select_parameters(graph, GRID, n_points=n_points)
+
+
+def test_other_arguments_of_a_search_are_named(graph):
+    with pytest.raises(ParameterError, match="seed='a': use a whole number"):
+        select_parameters(graph, GRID, n_points=1, seed="a")
+    with pytest.raises(ParameterError, match="base is of type dict; use DiffusionParameters"):
+        select_parameters(graph, GRID, base={})
+
+
 def test_grids_that_cannot_be_searched_are_named(graph):
     with pytest.raises(ParameterError, match="'threshold' is no choice"):
         select_parameters(graph, {"threshold": [3]})
     with pytest.raises(ParameterError, match=r"grid\['vth'\] is empty"):
         select_parameters(graph, {"vth": []})
+    with pytest.raises(ParameterError, match=r"grid\['vth'\]=3: give a list .* \[3\]"):
+        select_parameters(graph, {"vth": 3})
+    with pytest.raises(ParameterError, match=r"grid\['readout'\]='sgc': give a list"):
+        select_parameters(graph, {"readout": "sgc"})
+    with pytest.raises(ParameterError, match="grid is of type list; give a dict"):
+        select_parameters(graph, [3])
     with pytest.raises(ParameterError, match="mix=2 is not allowed"):
         select_parameters(graph, {"mix": [2]})
     without = graph.with_split(graph.train, np.array([], dtype=int), graph.test)

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from labkit.errors import ParameterError
 from labkit.spiking.citation import CitationGraph, unique_edges
+from labkit.spiking.float_sgnn import CORA
 from labkit.spiking.graphs import load_citation_graph
 from labkit.spiking.readout import tie_aware_accuracy
 from labkit.spiking.sgnn import SGNN, SGNNParameters, build_sgnn, run_notes, wire
@@ -387,6 +388,14 @@ def test_unknown_choices_are_named():
         network.run([1], threads=0)
     with pytest.raises(ParameterError, match="place=-1"):
         network.trace(1, place=-1)
+
+
+def test_inputs_of_another_type_are_named():
+    with pytest.raises(ParameterError, match=r"graph is of type str; .*load_citation_graph"):
+        SGNN("cora")
+    for parameters, kind in (({"window": 3}, "dict"), ({}, "dict"), (CORA, "FloatSGNNParameters")):
+        with pytest.raises(ParameterError, match=f"parameters is of type {kind}; the integer"):
+            SGNN(path_graph(4), parameters)
 
 
 def test_words_have_to_be_there_to_be_used():

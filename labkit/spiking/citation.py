@@ -182,11 +182,7 @@ class CitationGraph:
         self._check_edges()
         self._check_labels()
         self._check_split()
-        if self.features is not None and self.features.shape[0] != self.n_papers:
-            raise ParameterError(
-                f"features has {self.features.shape[0]} rows for {self.n_papers} papers; "
-                "give one row for each paper."
-            )
+        self._check_features()
 
     def _check_edges(self) -> None:
         if self.edges.ndim != 2 or self.edges.shape[0] != 2:
@@ -211,6 +207,22 @@ class CitationGraph:
             raise ParameterError(
                 f"labels runs from {low} to {high}; there are {self.n_topics} topics, so give "
                 f"0 to {self.n_topics - 1}, or -1 where the topic is unknown."
+            )
+
+    def _check_features(self) -> None:
+        if self.features is None:
+            return
+        if self.features.shape[0] != self.n_papers:
+            raise ParameterError(
+                f"features has {self.features.shape[0]} rows for {self.n_papers} papers; "
+                "give one row for each paper."
+            )
+        wrong = np.flatnonzero(~np.isfinite(self.features.data))
+        if len(wrong):
+            paper = np.searchsorted(self.features.indptr, wrong[0], side="right") - 1
+            raise ParameterError(
+                f"features holds {self.features.data[wrong[0]]} for paper {paper}; give finite "
+                "numbers, 0 where a paper lacks a word."
             )
 
     def _check_split(self) -> None:

@@ -218,18 +218,24 @@ class FittedDiffusion:
         Parameters
         ----------
         papers : ndarray of shape (n,)
-            Paper ids with known topics.
+            Paper ids outside of ``graph.train``, with known topics.
         decision : {"input", "spikes"}
             Largest total synaptic input, or most spikes.
 
         Returns
         -------
         TieReport
+
+        Raises
+        ------
+        ParameterError
+            An id is a training paper or not in the graph, or `decision` is unknown.
         """
         if decision not in DECISIONS:
             raise ParameterError(not_allowed("decision", decision, DECISIONS))
         scores = self.scores if decision == "input" else self.spike_counts
-        return tie_aware_accuracy(scores[papers], self.graph.labels[papers])
+        ids = _unlabeled_ids(self.graph, papers)
+        return tie_aware_accuracy(scores[ids], self.graph.labels[ids])
 
     def accuracy(self, papers: np.ndarray, *, decision: str = "input") -> float:
         """Expected accuracy on some papers: ties are drawn at random, see `report`."""
@@ -351,6 +357,27 @@ def validation_accuracy(graph: CitationGraph, scores: np.ndarray) -> float:
         return float("nan")
     papers = graph.validation
     return tie_aware_accuracy(scores[papers], graph.labels[papers]).expected
+
+
+def _unlabeled_ids(graph: CitationGraph, papers: np.ndarray) -> np.ndarray:
+    ids = np.asarray(papers)
+    if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
+        raise ParameterError(
+            f"papers is an array of {ids.dtype} of shape {ids.shape}; give one or more whole paper "
+            "ids in a list, for example graph.test."
+        )
+    outside = ids[(ids < 0) | (ids >= graph.n_papers)]
+    if len(outside):
+        raise ParameterError(
+            f"papers names paper {outside[0]}; the graph has papers 0 to {graph.n_papers - 1}."
+        )
+    given = ids[np.isin(ids, graph.train)]
+    if len(given):
+        raise ParameterError(
+            f"papers names paper {given[0]}, whose topic was given to the network; leave training "
+            "papers out."
+        )
+    return ids
 
 
 def _warn_about(counters: dict[str, int]) -> None:

@@ -277,7 +277,7 @@ def check_integers(
     if array.dtype.kind not in "iu" or (
         array.size and not (low <= int(array.min()) and int(array.max()) <= high)
     ):
-        given = array.item() if array.ndim == 0 else _describe(array)
+        given = repr(array.item()) if array.ndim == 0 else _describe(array)
         raise error(f"{name}={given} is not allowed; use a whole number from {low} to {high}.")
 
 

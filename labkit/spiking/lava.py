@@ -259,7 +259,13 @@ def _read(network: Network, result: Path) -> LavaRun:
 
     populations = [population.name for population in network.populations]
     learning = [projection.name for projection in network.learning]
-    summary = json.loads((result / "run.json").read_text(encoding="utf-8"))
+    summary_file = result / "run.json"
+    if not summary_file.is_file():
+        raise LavaError(
+            "Lava ended without a result; check that LABKIT_LAVA_PYTHON names a Python 3.10 that "
+            "runs scripts."
+        )
+    summary = json.loads(summary_file.read_text(encoding="utf-8"))
     recording = LavaRecording(
         s_out=recorded(populations, "s_out"),
         u=recorded(populations, "u"),

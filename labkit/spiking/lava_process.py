@@ -76,11 +76,15 @@ def lava_python() -> Path:
     else:
         python, source = _conda_python(), f"the conda environment {ENVIRONMENT}"
     try:
-        _lava_version(python)
+        version = _lava_version(python)
     except (OSError, subprocess.SubprocessError) as error:
         raise MissingLavaError(
             f"{source} cannot run Lava ({_reason(error)}); {_REMEDY}."
         ) from error
+    if not version:
+        raise MissingLavaError(
+            f"{source} cannot run Lava (asked for Lava's version, it printed nothing); {_REMEDY}."
+        )
     return python
 
 

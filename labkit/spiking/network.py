@@ -5,7 +5,8 @@ how it is simulated: the numpy, numba and torch engines, Lava and the resource r
 
 On disk a network is two files: ``<stem>.json`` with the structure and ``<stem>.npz`` with the
 arrays, named ``<population>_bias``, ``_ref``, ``_inp`` and ``<projection>_w``, ``_d``; sparse
-arrays are stored as ``<name>_data``, ``_indices``, ``_indptr``, ``_shape``.
+arrays are stored as ``<name>_data``, ``_indices``, ``_indptr``, ``_shape``. The first holds the
+SHA-256 of the second (``npz_sha256``), so that files of two networks are not taken for one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from labkit.atomic import replace_text
 from labkit.errors import MissingDataError, ParameterError
 from labkit.spiking.fixedpoint import LIFParameters, check_integers
 from labkit.spiking.plasticity import STDPLoihi
 from labkit.spiking.projections import Population, Projection
+from labkit.spiking.storage import read_arrays, require_parent, write_arrays
 
 INPUT_LIMIT = 2**25 - 1
 """An input beyond it would overflow 32 bits when it is aligned with the state."""
@@ -138,8 +141,12 @@ class Network:
             check_integers("episode", self.episode, 1, 2**31 - 1)
 
     def save(self, stem: str | Path) -> None:
-        """Write ``<stem>.json`` and ``<stem>.npz``."""
+        """Write ``<stem>.json`` and ``<stem>.npz``; the folder must exist.
+
+        Each file is replaced whole or not at all. Where only one was replaced, `load` says so.
+        """
         stem = Path(stem)
+        require_parent("stem", stem)
         arrays: dict[str, np.ndarray] = {}
         pops = [_packed_population(population, arrays) for population in self.populations]
         conns = [_packed_projection(projection, arrays) for projection in self.projections]
@@ -148,12 +155,20 @@ class Network:
         text: dict[str, Any] = {"T": self.input_steps, "pops": pops, "conns": conns}
         if self.episode is not None:
             text["episode"] = int(self.episode)
-        stem.with_name(f"{stem.name}.json").write_text(json.dumps(text), encoding="utf-8")
-        np.savez_compressed(stem.with_name(f"{stem.name}.npz"), **arrays)  # type: ignore[arg-type]
+        text["npz_sha256"] = write_arrays(stem.with_name(f"{stem.name}.npz"), arrays)
+        replace_text(stem.with_name(f"{stem.name}.json"), json.dumps(text))
 
     @classmethod
     def load(cls, stem: str | Path) -> Network:
-        """Read ``<stem>.json`` and ``<stem>.npz``; without a "clip" key weights are clipped."""
+        """Read ``<stem>.json`` and ``<stem>.npz``; without a "clip" key weights are clipped.
+
+        Raises
+        ------
+        MissingDataError
+            A file is missing.
+        ParameterError
+            A file is damaged, or the two do not belong together.
+        """
         stem = Path(stem)
         text_file, array_file = (stem.with_name(f"{stem.name}{end}") for end in (".json", ".npz"))
         for file in (text_file, array_file):
@@ -162,16 +177,24 @@ class Network:
                     f"{file} is missing; a network is the two files {stem.name}.json and "
                     f"{stem.name}.npz, as Network.save writes them."
                 )
-        text = json.loads(text_file.read_text(encoding="utf-8"))
-        with np.load(array_file, allow_pickle=False) as stored:
-            arrays = dict(stored)
+        text = _read_description(text_file)
+        arrays, digest = read_arrays(array_file)
+        if text.get("npz_sha256", digest) != digest:
+            raise ParameterError(
+                f"{text_file} and {array_file.name} are not of one network: a save was "
+                "interrupted, or one file was changed. Save the network again."
+            )
         try:
             return _unpacked(cls, text, arrays)
         except KeyError as missing:
             raise ParameterError(
-                f"{text_file.name} and {array_file.name} lack {missing}; write them with "
-                "Network.save."
+                f"{text_file} and {array_file.name} lack {missing}; write them with Network.save."
             ) from missing
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ParameterError(
+                f"{text_file} and {array_file.name} describe no network ({error}); write them "
+                "with Network.save."
+            ) from error
 
     def _check_shape(self, projection: Projection) -> None:
         sizes = {population.name: population.n for population in self.populations}
@@ -218,6 +241,18 @@ def _check_unique(what: str, names: list[str]) -> None:
             raise ParameterError(
                 f"{names.count(name)} {what}s are named {name!r}; each needs its own name."
             )
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    try:
+        text = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ParameterError(
+            f"{file} is damaged ({error}); delete it and save the network again."
+        ) from error
+    if not isinstance(text, dict):
+        raise ParameterError(f"{file} describes no network; write it with Network.save.")
+    return text
 
 
 def _packed_population(population: Population, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

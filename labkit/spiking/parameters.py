@@ -207,7 +207,8 @@ class SGNNParameters:
 
 def _check_even(name: str, value: int) -> None:
     if value % 2:
+        above = f" or {value + 1}" if value < WEIGHT_MAX else ""
         raise ParameterError(
             f"{name}={value} is odd; plastic synapses hold signed weights, which lose their last "
-            f"bit. Use {value - 1} or {min(value + 1, WEIGHT_MAX - 1)}."
+            f"bit. Use {value - 1}{above}."
         )

@@ -13,6 +13,7 @@ A spike of step t adds ``shift(sum of weights, weight_exp)`` to the input of ste
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ from labkit.spiking.plasticity import STDPLoihi
 PROJECTION_KINDS = ("dense", "sparse", "delay_dense", "learning_dense")
 MAX_DELAY = 63
 WEIGHT_EXP_MIN, WEIGHT_EXP_MAX = -16, 15
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class Population:
     Parameters
     ----------
     name : str
+        Letters, digits, _ and -.
     n : int
         Number of neurons.
     lif : LIFParameters
@@ -58,6 +61,7 @@ class Population:
     lif: LIFParameters
 
     def __post_init__(self) -> None:
+        _check_name("name of a population", self.name)
         check_integers(f"n of population {self.name!r}", self.n, 1, 2**31 - 1)
         for field in ("bias_mant", "refractory"):
             shape = np.shape(getattr(self.lif, field))
@@ -82,7 +86,7 @@ class Projection:
     Parameters
     ----------
     name, pre, post : str
-        Names of the projection and of the populations.
+        Names of the projection and of the populations: letters, digits, _ and -.
     weights : ndarray or scipy.sparse matrix of int, shape (n_post, n_pre)
     kind : {"dense", "sparse", "delay_dense", "learning_dense"}
     weight_exp : int
@@ -123,6 +127,9 @@ class Projection:
     clip: bool = False
 
     def __post_init__(self) -> None:
+        _check_name("name of a projection", self.name)
+        for end in ("pre", "post"):
+            _check_name(f"{end} of {self}", getattr(self, end))
         if self.kind not in PROJECTION_KINDS:
             raise ParameterError(not_allowed("kind", self.kind, PROJECTION_KINDS))
         check_integers(f"weight_exp of {self}", self.weight_exp, WEIGHT_EXP_MIN, WEIGHT_EXP_MAX)
@@ -244,3 +251,9 @@ class Projection:
             )
         delays.flags.writeable = False
         object.__setattr__(self, "delays", delays)
+
+
+def _check_name(what: str, name: object) -> None:
+    """Refuse a name that cannot be part of a file name and of a name of Lava."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ParameterError(f"{what}={name!r} is not allowed; use letters, digits, _ and -.")

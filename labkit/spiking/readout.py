@@ -32,7 +32,6 @@ References
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,7 @@ import pandas as pd
 
 from labkit.choices import not_allowed
 from labkit.errors import MissingDataError, ParameterError
+from labkit.spiking.storage import read_arrays, require_parent, write_arrays
 
 if TYPE_CHECKING:
     from labkit.spiking.graphs import CitationGraph
@@ -137,27 +137,38 @@ class QueryScores:
     def save(self, path: Path | str) -> Path:
         """Write everything to one ``.npz`` file; an older file is replaced whole or not at all."""
         path = Path(path)
+        require_parent("path", path)
         info = {name: getattr(self, name) for name in ("plasticity", "backend", "seconds")}
         info["counters"] = {name: int(count) for name, count in self.counters.items()}
         arrays: dict[str, Any] = {"queries": self.queries, "scores": self.scores}
         arrays |= {f"spikes.{name}": counts for name, counts in self.spikes.items()}
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scores-") as folder:
-            temporary = Path(folder) / "scores.npz"
-            np.savez_compressed(temporary, info=np.array(json.dumps(info)), **arrays)
-            temporary.replace(path)
+        write_arrays(path, arrays | {"info": np.array(json.dumps(info))})
         return path
 
     @classmethod
     def load(cls, path: Path | str) -> QueryScores:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        MissingDataError
+            There is no such file.
+        ParameterError
+            The file is damaged or not of this kind.
+        """
         if not Path(path).is_file():
             raise MissingDataError(f"{path} does not exist; give a file that save() wrote.")
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        info = json.loads(str(arrays.pop("info")))
+        arrays, _ = read_arrays(Path(path))
         prefix = "spikes."
         spikes = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-        return cls(arrays["queries"], arrays["scores"], spikes, **info)
+        try:
+            info = json.loads(str(arrays["info"]))
+            return cls(arrays["queries"], arrays["scores"], spikes, **info)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParameterError(
+                f"{path} holds no scores of queries ({error}); give a file that "
+                "QueryScores.save wrote."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -208,7 +219,7 @@ class TieReport:
     tied : float
         Share of queries with more than one winner.
     undecided : float
-        Share of queries with all topics tied.
+        Share of queries with all topics tied; 0 where there is only one topic.
     intervals : mapping
         Rule to (low, high).
     """
@@ -246,7 +257,7 @@ def tie_aware_accuracy(scores: QueryScores | np.ndarray, labels: np.ndarray) -> 
     Raises
     ------
     ParameterError
-        There is no query, or a query has no known label (-1).
+        There is no query, a score is nan, or a query has no known label (-1).
 
     Examples
     --------
@@ -265,7 +276,7 @@ def tie_aware_accuracy(scores: QueryScores | np.ndarray, labels: np.ndarray) -> 
         **means,
         n=len(right),
         tied=float((tied > 1).mean()),
-        undecided=float((tied == values.shape[1]).mean()),
+        undecided=float(((tied > 1) & (tied == values.shape[1])).mean()),
         intervals=intervals,
     )
 
@@ -371,6 +382,7 @@ def _values_and_labels(
             raise ParameterError(f"labels has {len(labels)} entries for {len(values)} rows.")
     if not len(values):
         raise ParameterError("scores: an accuracy needs at least one query.")
+    _check_scores(values, queries)
     wrong = np.flatnonzero((right < 0) | (right >= values.shape[1]))
     if len(wrong):
         raise ParameterError(
@@ -379,3 +391,17 @@ def _values_and_labels(
             f"{values.shape[1] - 1}."
         )
     return values, right
+
+
+def _check_scores(values: np.ndarray, queries: np.ndarray) -> None:
+    if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "iufb":
+        raise ParameterError(
+            f"scores is an array of {values.dtype} of shape {values.shape}; give numbers of shape "
+            "(n_queries, n_topics)."
+        )
+    wrong = np.flatnonzero(np.isnan(values).any(axis=1))
+    if len(wrong):
+        raise ParameterError(
+            f"scores: nan in {len(wrong)} of {len(values)} rows, the first is that of query "
+            f"{queries[wrong[0]]}; no topic is the largest there. Give a number for every topic."
+        )

@@ -27,9 +27,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil, isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,8 @@ def estimate(
     Raises
     ------
     ParameterError
-        The energy is negative or lacks a recording, or the recording counts no operations.
+        The energy is negative or lacks a recording, or the recording counts no operations or is of
+        another network.
 
     Examples
     --------
@@ -158,6 +160,7 @@ def estimate(
     projections = _projection_frame(network.projections)
     rows = _counted_rows(network, projections, limits) + _core_rows(network, projections, limits)
     rows += _activity_rows(recording, picojoule_per_synop)
+    _check_recording(network, recording)
     frame = pd.DataFrame(rows, columns=["quantity", "value", "unit", "limit", "basis"]).astype(
         {"value": float, "limit": float}
     )
@@ -212,7 +215,7 @@ def _activity_rows(recording: Any, picojoule_per_synop: float | None) -> list[_R
     if recording is None:
         if picojoule_per_synop is not None:
             raise ParameterError(
-                f"picojoule_per_synop={picojoule_per_synop} needs the synaptic operations of a "
+                f"picojoule_per_synop={picojoule_per_synop!r} needs the synaptic operations of a "
                 "run; give recording as well."
             )
         return []
@@ -224,14 +227,49 @@ def _activity_rows(recording: Any, picojoule_per_synop: float | None) -> list[_R
         )
     rows: list[_Row] = [("synaptic operations", operations, "operations", none, COUNTED)]
     if picojoule_per_synop is not None:
-        if not (isfinite(picojoule_per_synop) and picojoule_per_synop >= 0):
-            raise ParameterError(
-                f"picojoule_per_synop={picojoule_per_synop} is no energy; give 0 or more."
-            )
+        _check_energy(picojoule_per_synop)
         rows.append(
             ("energy of synapses", operations * picojoule_per_synop * 1e-12, "J", none, ESTIMATE)
         )
     return rows
+
+
+def _check_energy(picojoule: Any) -> None:
+    number = isinstance(picojoule, Real) and not isinstance(picojoule, bool)
+    if not (number and isfinite(picojoule) and picojoule >= 0):
+        raise ParameterError(
+            f"picojoule_per_synop={picojoule!r} is no energy; give a number of 0 or more."
+        )
+
+
+def _check_recording(network: Network, recording: Any) -> None:
+    """Refuse a run whose populations or learned projections are not those of the network."""
+    neurons = {population.name: (population.n,) for population in network.populations}
+    synapses = {p.name: (p.n_post, p.n_pre) for p in network.learning}
+    for field in ("spikes", "s_out", "u", "v"):
+        _check_shapes(field, getattr(recording, field, None), neurons)
+    _check_shapes("spike_counts", getattr(recording, "spike_counts", None), dict.fromkeys(neurons))
+    _check_shapes("final_weights", getattr(recording, "final_weights", None), synapses)
+
+
+def _check_shapes(
+    field: str, recorded: Any, expected: Mapping[str, tuple[int, ...] | None]
+) -> None:
+    """Compare the names of what was recorded, if any, and the last axes of each array."""
+    if not isinstance(recorded, Mapping) or not recorded:
+        return
+    if set(recorded) != set(expected):
+        raise ParameterError(
+            f"recording is of another network: its {field} are of {', '.join(recorded)}, the "
+            f"network has {', '.join(expected) or 'none'}. Give a run of this network."
+        )
+    for name, shape in expected.items():
+        found = np.shape(recorded[name])
+        if shape is not None and found[-len(shape) :] != shape:
+            raise ParameterError(
+                f"recording is of another network: {field} of {name!r} have shape {found}, which "
+                f"does not end in {shape}. Give a run of this network."
+            )
 
 
 def _projection_frame(projections: Sequence[Projection]) -> pd.DataFrame:

@@ -57,6 +57,8 @@ __all__ = ["PLASTICITY", "SGNN", "SGNNParameters", "Wiring", "build_sgnn", "run_
 
 PLASTICITY = ("auto", "lazy", "full")
 
+_WAVE = "a wave needs 4 steps and more to reach a topic"
+
 logger = logging.getLogger(__name__)
 
 
@@ -285,12 +287,12 @@ def run_notes(scores: QueryScores) -> tuple[str, ...]:
     if silent == n:
         notes.append(
             "The network is dead: no topic spiked for any query. Raise graph_w above paper_vth, "
-            "or train_w above topic_vth."
+            f"train_w above topic_vth, or window ({_WAVE})."
         )
     elif silent:
         notes.append(
             f"No topic spiked for {silent} of {n} queries, so all topics tie: no labeled paper is "
-            "in reach of the window."
+            f"in reach. A larger window reaches farther ({_WAVE})."
         )
     return (*notes, *_saturation_notes(scores))
 

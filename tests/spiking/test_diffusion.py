@@ -262,6 +262,25 @@ def test_words_that_are_missing_and_topics_that_do_not_exist_are_named():
         fitted.report(fitted.graph.test, decision="votes")
 
 
+@pytest.mark.parametrize(
+    ("papers", "message"),
+    [
+        ([20, 3], "papers names paper 3, whose topic was given to the network; leave training"),
+        ([-1], "papers names paper -1; the graph has papers 0 to 44"),
+        ([45], "papers names paper 45; the graph has papers 0 to 44"),
+        (["20"], r"papers is an array of <U2 of shape \(1,\); give one or more whole paper ids"),
+        ([20.0], "papers is an array of float64"),
+        (np.ones(45, dtype=bool), "papers is an array of bool"),
+        ([], "give one or more whole paper ids"),
+    ],
+)
+def test_accuracies_are_of_papers_whose_topic_was_not_given(papers, message):
+    fitted = fit(small_graph(), steps=5)
+    for accuracy in (fitted.report, fitted.accuracy):
+        with pytest.raises(ParameterError, match=message):
+            accuracy(papers)
+
+
 def test_presets_are_found_by_graph_and_kind():
     assert preset("cora") is PRESETS["cora"]
     assert preset("my own", "hybrid") is HYBRID_PRESETS["microseer"]

@@ -233,3 +233,8 @@ def test_a_parameter_out_of_range_is_named_with_its_range(field, value, allowed)
 def test_a_guard_needs_a_reset():
     with pytest.raises(ParameterError, match="guard=True without reset_interval"):
         LIFParameters(vth=1, guard=True)
+
+
+def test_a_number_given_as_text_is_seen_to_be_text():
+    with pytest.raises(ParameterError, match=r"^vth='1' is not allowed; use a whole number from 0"):
+        LIFParameters(vth="1")

@@ -214,6 +214,8 @@ def test_topics_are_numbered_by_first_appearance_whatever_their_names():
         ({"test": np.array([2, 2])}, "paper 2 is in train, validation and test more than once"),
         ({"test": np.array([-1])}, "test names paper -1; papers are 0 to 6"),
         ({"features": sparse.eye(3)}, "features has 3 rows for 7 papers"),
+        ({"features": np.diag([1, 1, np.nan, 1, 1, 1, 1])}, "features holds nan for paper 2; give"),
+        ({"features": np.diag([1, 1, 1, 1, 1, 1, np.inf])}, "features holds inf for paper 6; give"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes, message):

@@ -269,6 +269,7 @@ def test_populations_that_are_not_connected_are_refused():
     ("arguments", "message"),
     [
         ({"steps": 0}, "steps=0 is not allowed"),
+        ({"steps": "5"}, "steps='5' is not allowed"),
         ({"steps": 5, "record": ("spikes",)}, "record='spikes' is not allowed; use 's_out', 'u'"),
     ],
 )

@@ -121,6 +121,18 @@ def test_a_python_that_does_not_exist_is_named(monkeypatch):
         lava_python()
 
 
+def test_a_program_that_is_no_python_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABKIT_LAVA_PYTHON", "/bin/true")
+    with pytest.raises(MissingLavaError, match="LABKIT_LAVA_PYTHON=/bin/true cannot run Lava"):
+        run_in_lava(small(), 5)
+    talks = tmp_path / "python"
+    talks.write_text("#!/bin/sh\necho 0.10.0\n")
+    talks.chmod(talks.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("LABKIT_LAVA_PYTHON", str(talks))
+    with pytest.raises(LavaError, match="Lava ended without a result; check that LABKIT_LAVA_PYT"):
+        run_in_lava(small(), 5)
+
+
 @pytest.mark.parametrize("known_from", ["the active environment", "the base", "conda's list"])
 def test_the_conda_environment_is_found(lava_interpreter, monkeypatch, tmp_path, known_from):
     monkeypatch.delenv("LABKIT_LAVA_PYTHON", raising=False)

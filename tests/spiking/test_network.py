@@ -89,10 +89,84 @@ def test_files_without_a_clip_key_are_clipped_as_lava_clips(tmp_path):
     assert Network.load(tmp_path / "net").projection("clipped").n_clipped == 1
 
 
+def without_checksum(file):
+    """Make the description like those of files that another program wrote."""
+    text = json.loads(file.read_text())
+    del text["npz_sha256"]
+    file.write_text(json.dumps(text))
+
+
+def test_files_of_two_networks_are_told_apart(tmp_path):
+    older, newer = (Network([population(bias_mant=bias)]) for bias in (1, 2))
+    older.save(tmp_path / "net")
+    between = (tmp_path / "net.json").read_bytes()
+    newer.save(tmp_path / "net")
+    assert Network.load(tmp_path / "net").populations[0].lif.bias(2).tolist() == [2, 2]
+    (tmp_path / "net.json").write_bytes(between)
+    with pytest.raises(ParameterError, match=r"net\.json and net\.npz are not of one network"):
+        Network.load(tmp_path / "net")
+    without_checksum(tmp_path / "net.json")
+    assert Network.load(tmp_path / "net").n_neurons == 2
+
+
+def test_an_interrupted_save_leaves_the_older_network(tmp_path, monkeypatch):
+    Network([population(bias_mant=1)]).save(tmp_path / "net")
+
+    def interrupted(file, **arrays):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Network([population(bias_mant=2)]).save(tmp_path / "net")
+    assert Network.load(tmp_path / "net").populations[0].lif.bias(2).tolist() == [1, 1]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.npz"]
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"stem='.*': the folder .*/none does not exist; make"):
+        full_network().save(tmp_path / "none" / "net")
+
+
+def test_damaged_files_are_named_with_what_to_do(tmp_path):
+    full_network().save(tmp_path / "net")
+    text_file, array_file = tmp_path / "net.json", tmp_path / "net.npz"
+    text, whole = text_file.read_text(), array_file.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no arrays"):
+        array_file.write_bytes(content)
+        with pytest.raises(
+            ParameterError, match=r"net\.npz is damaged .* save it again"
+        ) as refused:
+            Network.load(tmp_path / "net")
+        assert "pickle" not in str(refused.value)
+    array_file.write_bytes(whole)
+    for content, message in (
+        (text[:50], r"net\.json is damaged \(.*\); delete it and save the network again"),
+        ("[]", r"net\.json describes no network; write it with Network\.save"),
+        ('{"pops": 3}', r"net\.json and net\.npz describe no network \(.*write them with"),
+        ("{}", r"net\.json and net\.npz lack 'pops'"),
+        (text.replace('"dv": 12', '"dv": -1'), r"describe no network \(dv=-1 is not allowed"),
+    ):
+        text_file.write_text(content)
+        with pytest.raises(ParameterError, match=message):
+            Network.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a.b", "\u00e9", 3, None])
+def test_names_that_no_file_can_carry_are_refused(name):
+    with pytest.raises(ParameterError, match=r"name of a population=.* is not allowed; use letter"):
+        population(name)
+    with pytest.raises(ParameterError, match=r"name of a projection=.* is not allowed; use letter"):
+        projection(name=name)
+    with pytest.raises(ParameterError, match=r"pre of projection 'k'=.* is not allowed; use lett"):
+        projection(pre=name)
+
+
 def test_a_missing_file_and_a_missing_array_are_named(tmp_path):
     with pytest.raises(MissingDataError, match=r"net\.json is missing; a network is the two files"):
         Network.load(tmp_path / "net")
     full_network().save(tmp_path / "net")
+    without_checksum(tmp_path / "net.json")
     np.savez(tmp_path / "net.npz", a_bias=np.zeros(3, dtype=int))
     with pytest.raises(ParameterError, match=r"net\.json and net\.npz lack 'b_bias'"):
         Network.load(tmp_path / "net")
@@ -175,6 +249,7 @@ def test_populations_that_no_projection_joins_are_found():
             "inputs of population 'a'=array of int64 from 33554432",
         ),
         (lambda: Network([population()], episode=0), "episode=0 is not allowed"),
+        (lambda: Network([population()], episode="3"), "episode='3' is not allowed"),
         (
             lambda: Network([population()]).population("z"),
             "population 'z' is not in the network; there are a",

@@ -134,11 +134,20 @@ def test_labels_are_those_of_the_graph_for_a_run_and_of_the_rows_for_an_array():
         (np.zeros((2, 3)), [0], r"labels has 1 entries for 2 rows"),
         (np.zeros((0, 3)), [], r"at least one query"),
         (query_scores(np.zeros((1, 2)), queries=[7]), [0, 1], r"paper 7 was queried; give the"),
+        (np.array([[1, 2], [np.nan, 0]]), [0, 0], r"scores: nan in 1 of 2 rows, .* of query 1;"),
+        (query_scores([[np.nan, 0]], queries=[1]), [0, 1], r"the first is that of query 1; no"),
+        (np.zeros(2), [0, 0], r"scores is an array of float64 of shape \(2,\); give numbers"),
+        (np.array([["1", "0"]]), [0], r"scores is an array of <U1"),
     ],
 )
 def test_accuracies_that_cannot_be_computed_are_refused(scores, labels, message):
     with pytest.raises(ParameterError, match=message):
         tie_aware_accuracy(scores, np.array(labels, dtype=int))
+
+
+def test_a_single_topic_is_never_undecided():
+    report = tie_aware_accuracy(np.zeros((4, 1)), np.zeros(4, dtype=int))
+    assert (report.tied, report.undecided, report.expected) == (0, 0, 1)
 
 
 def test_predictions_follow_the_tie_rule():
@@ -214,3 +223,26 @@ def test_a_failed_save_keeps_the_older_run(tmp_path):
     with pytest.raises(TypeError):
         broken.save(tmp_path / "run.npz")
     assert np.array_equal(QueryScores.load(tmp_path / "run.npz").scores, older.scores)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"path='.*': the folder .*/none does not exist; make"):
+        query_scores([[1, 0]]).save(tmp_path / "none" / "run.npz")
+
+
+def test_files_that_hold_no_scores_are_refused_by_name(tmp_path):
+    file = query_scores([[1, 0]]).save(tmp_path / "run.npz")
+    whole = file.read_bytes()
+    damaged = [whole[: len(whole) // 2], whole[:40] + bytes(40) + whole[80:], b"", b"no arrays"]
+    for content in damaged:
+        file.write_bytes(content)
+        with pytest.raises(ParameterError, match=r"run\.npz is damaged or no file") as refused:
+            QueryScores.load(file)
+        assert "pickle" not in str(refused.value)
+    np.savez(file, objects=np.array([None]))
+    with pytest.raises(ParameterError, match=r"run\.npz is damaged or no file of plain arrays"):
+        QueryScores.load(file)
+    for arrays in ({}, {"info": np.array("{}")}, {"info": np.array("[")}):
+        np.savez(file, queries=np.zeros(1), **arrays)
+        with pytest.raises(ParameterError, match=r"run\.npz holds no scores of queries \(.*save"):
+            QueryScores.load(file)

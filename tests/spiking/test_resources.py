@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from labkit.errors import ParameterError
-from labkit.spiking.engine import simulate
+from labkit.spiking.engine import simulate, simulate_episodes
 from labkit.spiking.fixedpoint import LIFParameters
 from labkit.spiking.graphs import load_citation_graph
 from labkit.spiking.network import Network
@@ -17,6 +18,7 @@ from labkit.spiking.parameters import SGNNParameters
 from labkit.spiking.plasticity import STDPLoihi
 from labkit.spiking.projections import Population, Projection
 from labkit.spiking.resources import Loihi2Limits, estimate
+from labkit.spiking.sgnn import SGNN
 from labkit.spiking.wiring import build_sgnn
 
 RULE = STDPLoihi(
@@ -166,11 +168,54 @@ def test_neurons_without_synapses_need_only_their_state():
             {"recording": SimpleNamespace(synaptic_operations=1), "picojoule_per_synop": np.nan},
             "picojoule_per_synop=nan is no energy",
         ),
+        (
+            {"recording": SimpleNamespace(synaptic_operations=1), "picojoule_per_synop": "3"},
+            "picojoule_per_synop='3' is no energy; give a number of 0 or more",
+        ),
     ],
 )
 def test_run_or_energy_that_cannot_be_used_is_refused(given, message):
     with pytest.raises(ParameterError, match=message):
         estimate(every_kind(), **given)
+
+
+def renamed(network: Network, **names: str) -> Network:
+    """The same network with other names of its populations."""
+    populations = [replace(p, name=names.get(p.name, p.name)) for p in network.populations]
+    ends = [{end: names.get(getattr(p, end), getattr(p, end)) for end in ("pre", "post")}
+            for p in network.projections]  # fmt: skip
+    made = [replace(p, **e) for p, e in zip(network.projections, ends, strict=True)]
+    return Network(populations, made)
+
+
+def test_a_run_of_another_network_is_refused():
+    network = every_kind()
+    other = renamed(network, b="c")
+    with pytest.raises(
+        ParameterError, match=r"its spikes are of a, c, the network has a, b\. Give"
+    ):
+        estimate(network, simulate(other, 3))
+    larger = Network((Population("a", 5, LIFParameters(vth=10)), network.populations[1]))
+    with pytest.raises(ParameterError, match=r"spikes of 'a' have shape \(5,\), .* end in \(4,\)"):
+        estimate(network, simulate(larger, 3))
+    fixed = Network(network.populations, network.projections[:3])
+    run = simulate(network, 3, record=("s_out", "u", "v"))
+    with pytest.raises(ParameterError, match="its final_weights are of learned, the network has n"):
+        estimate(fixed, run)
+    assert estimate(network, run).value("synaptic operations") == run.synaptic_operations
+
+
+def test_runs_of_episodes_and_of_one_query_belong_to_their_network():
+    graph = load_citation_graph("simulated")
+    sgnn, query = SGNN(graph), graph.test[0]
+    network = build_sgnn(graph, sgnn.parameters, [query])
+    assert estimate(network, sgnn.trace(query)).value("synaptic operations") > 0
+    episodes = simulate_episodes(network, n_episodes=1, record=("s_out",))
+    assert estimate(network, episodes).value("synaptic operations") > 0
+    with pytest.raises(ParameterError, match="its spikes are of train, other, topic, the network"):
+        estimate(every_kind(), sgnn.trace(query))
+    with pytest.raises(ParameterError, match="its s_out are of train, other, topic, the network"):
+        estimate(every_kind(), episodes)
 
 
 def test_unknown_quantity_and_empty_limits_are_answered_with_what_is_allowed():

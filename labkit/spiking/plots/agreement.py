@@ -68,12 +68,19 @@ def _score_bubbles(ax: Axes, floats: np.ndarray, integers: np.ndarray) -> None:
         edgecolor="white",
         linewidth=0.5,
     )
-    rho = pd.Series(x.ravel()).corr(pd.Series(y.ravel()), method="spearman")
-    ax.set_title(f"{x.size:,} scores, Spearman {rho:.2f}".replace("-", "−"))
+    ax.set_title(f"{x.size:,} scores, {_rank_correlation(*pairs.T)}")
     ax.set_xlabel("float score over the lowest of its query")
     ax.set_ylabel("integer score over the lowest")
     ax.grid(axis="x")
     ax.margins(0.07)
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> str:
+    constant = [name for name, v in (("float", x), ("integer", y)) if (v == v[0]).all()]
+    if constant:
+        return f"all {' and all '.join(constant)} ones tied"
+    rho = pd.Series(x).corr(pd.Series(y), method="spearman")
+    return f"Spearman {rho:.2f}".replace("-", "−")
 
 
 def _tie_matrix(ax: Axes, floats: np.ndarray, integers: np.ndarray) -> None:

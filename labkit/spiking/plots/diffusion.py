@@ -14,7 +14,7 @@ from scipy import sparse
 from labkit.errors import ParameterError
 from labkit.spiking.fixedpoint import WEIGHT_MAX
 from labkit.spiking.plots.colors import GRAY, OWN
-from labkit.spiking.plots.labels import percent, percent_axis
+from labkit.spiking.plots.labels import percent, percent_axis, words_only
 from labkit.viz.style import MPLSTYLE, PALETTE, new_axes
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def diffusion_curves(fitted: FittedDiffusion | Mapping[str, FittedDiffusion]) ->
     -------
     ndarray of two Axes
         Above the accuracy if the run had ended at that step, below the spikes of the step: where
-        the upper line is flat, further spikes buy nothing.
+        the upper line is flat, further spikes buy nothing. Words above where no network has
+        validation papers.
     """
     several = dict(fitted) if isinstance(fitted, Mapping) else {"": fitted}
     with plt.style.context(MPLSTYLE):
@@ -42,7 +43,7 @@ def diffusion_curves(fitted: FittedDiffusion | Mapping[str, FittedDiffusion]) ->
         color, history = PALETTE[number % len(PALETTE)], one.history
         style = {"color": color, "linestyle": ("-", "--", "-.", ":")[number % 4]}
         upper.plot(history["step"], history["validation"], **style, label=name or None)
-        lower.plot(history["step"], history["spikes"], **style)
+        lower.plot(history["step"], history["spikes"], **style, label=name or None)
         last = history["validation"].iloc[-1]
         if np.isfinite(last):
             upper.annotate(
@@ -55,15 +56,18 @@ def diffusion_curves(fitted: FittedDiffusion | Mapping[str, FittedDiffusion]) ->
                 color=color,
                 annotation_clip=False,
             )
-    percent_axis(upper)
-    upper.set_ylabel("validation accuracy")
+    if any(one.history["validation"].notna().any() for one in several.values()):
+        percent_axis(upper)
+        upper.set_ylabel("validation accuracy")
+    else:
+        words_only(upper, "no validation papers")
     lower.set_ylabel("spikes in the step")
     lower.set_xlabel("step")
     lower.set_ylim(bottom=0)
     lower.yaxis.set_major_formatter("{x:,.0f}")
     lower.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if len(several) > 1:
-        upper.legend(loc="lower right")
+        (upper if upper.axison else lower).legend(loc="lower right")
     return np.array([upper, lower])
 
 

@@ -82,6 +82,12 @@ def _end(block: list[float], gap: float) -> float:
     return _start(block, gap) + gap * (block[1] - 1)
 
 
+def words_only(ax: Axes, text: str) -> None:
+    """Write a sentence where there is nothing to draw."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
+
+
 def bare(ax: Axes) -> None:
     """Take grid, ticks and frame away from a picture of cells."""
     ax.grid(False)

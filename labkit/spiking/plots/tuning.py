@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from labkit.errors import ParameterError
 from labkit.spiking.plots.colors import GRAY, INK
-from labkit.spiking.plots.labels import horizontal, percent, percent_axis
+from labkit.spiking.plots.labels import horizontal, percent, percent_axis, words_only
 from labkit.viz.colors import ColorScale
 from labkit.viz.style import OKABE_ITO, PALETTE, new_axes
 
@@ -122,10 +122,14 @@ def parallel_coordinates(
     Axes
         Dark blue lines are the most accurate, pale ones the worst quarter, gray ones dead or
         failed; the best is black. Where the dark lines of an axis lie together, the parameter
-        matters.
+        matters. Words instead where fewer than two parameters varied, unless `parameters` is given.
     """
     trials = result.trials
     names = _axes_shown(result) if parameters is None else list(parameters)
+    if parameters is None and len(names) < 2:
+        ax = new_axes(ax, width_in=5.0, height_in=1.2)
+        words_only(ax, f"only {names[0]} varied" if names else "no parameter varied")
+        return ax
     unknown = [name for name in names if name not in trials or name in FIXED_COLUMNS]
     if unknown or len(names) < 2:
         tuned = [name for name in trials if name not in FIXED_COLUMNS]
@@ -228,14 +232,13 @@ def importance(result: TuningResult | Search, *, ax: Axes | None = None) -> Axes
     -------
     Axes
         Of functional ANOVA over all trials, dead ones included; with a few dozen trials the order
-        is rough.
+        is rough. Words instead where no importance is known.
     """
     shares = result.importance.dropna()
     if not len(shares):
-        raise ParameterError(
-            "result has no importance: all trials have the same value, or there are fewer than "
-            "two; tune with more trials."
-        )
+        ax = new_axes(ax, width_in=5.6, height_in=1.2)
+        words_only(ax, "no importance is known: it takes trials of different accuracy")
+        return ax
     shares = shares.sort_values(ascending=False, kind="stable")
     ax = new_axes(ax, width_in=5.6, height_in=0.29 * len(shares) + 1.1)
     rows = range(len(shares))

@@ -152,6 +152,18 @@ def test_agreement_counts_every_query_once(small_run):
         assert int(text.get_text()) == both.sum()
 
 
+def test_scores_that_are_all_tied_have_words_instead_of_a_correlation(small_run):
+    silent = replace(small_run.scores, scores=np.zeros_like(small_run.scores.scores))
+    left, _ = plots.float_against_int(small_run.floats, silent)
+    assert left.get_title().endswith("scores, all integer ones tied")
+    left, _ = plots.float_against_int(silent, small_run.scores)
+    assert left.get_title().endswith("scores, all float ones tied")
+    left, _ = plots.float_against_int(silent, silent)
+    assert left.get_title().endswith("scores, all float and all integer ones tied")
+    left, _ = plots.float_against_int(small_run.floats, small_run.scores)
+    assert "Spearman 0." in left.get_title()
+
+
 def test_different_queries_are_not_compared(small_run):
     other = replace(small_run.scores, queries=small_run.scores.queries[::-1])
     with pytest.raises(ParameterError, match="same queries in the same order"):

@@ -19,6 +19,7 @@ from labkit.spiking.baselines import baseline_table
 from labkit.spiking.plots.colors import INK, topic_styles
 from labkit.spiking.readout import tie_aware_accuracy
 from labkit.spiking.resources import estimate
+from labkit.spiking.tuning import tune
 
 TRIALS = pd.DataFrame(
     {
@@ -91,12 +92,40 @@ def test_parameters_that_were_not_tuned_are_refused():
         plots.parallel_coordinates(RESULT, parameters=["value", "window"])
 
 
-def test_importance_stands_in_order_and_is_refused_where_unknown():
+def first_trials(n):
+    return SimpleNamespace(trials=TRIALS[:n], importance=pd.Series({"window": np.nan}))
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (first_trials(1), "no parameter varied"),
+        (
+            SimpleNamespace(trials=TRIALS[["number", "value", "state", "window"]], importance={}),
+            "only window varied",
+        ),
+    ],
+)
+def test_parallel_axes_of_fewer_than_two_parameters_are_words(result, said):
+    ax = plots.parallel_coordinates(result)
+    assert [text.get_text() for text in ax.texts] == [said]
+    with pytest.raises(ParameterError, match="give two or more"):
+        plots.parallel_coordinates(result, parameters=["window"])
+
+
+def test_figures_of_a_single_real_trial_are_words(small_run):
+    result = tune(small_run.graph, n_trials=1, sampler="random", objective=lambda _: 0.5)
+    for figure in (plots.parallel_coordinates, plots.importance):
+        assert len(figure(result).texts) == 1
+    plots.convergence(result)
+
+
+def test_importance_stands_in_order_and_is_words_where_unknown():
     ax = plots.importance(RESULT)
     assert [bar.get_width() for bar in ax.patches] == [0.7, 0.2, 0.1]
-    unknown = SimpleNamespace(importance=pd.Series({"window": np.nan}))
-    with pytest.raises(ParameterError, match="tune with more trials"):
-        plots.importance(unknown)
+    unknown = plots.importance(first_trials(1))
+    assert not unknown.patches
+    assert unknown.texts[0].get_text().startswith("no importance is known")
 
 
 def test_diffusion_has_two_panels_and_no_second_axis(small_run):
@@ -105,6 +134,21 @@ def test_diffusion_has_two_panels_and_no_second_axis(small_run):
     assert upper.figure.axes == [upper, lower]
     np.testing.assert_array_equal(upper.lines[0].get_ydata(), history["validation"])
     np.testing.assert_array_equal(lower.lines[0].get_ydata(), history["spikes"])
+
+
+def test_diffusion_without_validation_papers_says_so(small_run):
+    whole = small_run.diffusion
+    blind = SimpleNamespace(history=whole.history.assign(validation=np.nan))
+    upper, lower = plots.diffusion_curves(blind)
+    assert [text.get_text() for text in upper.texts] == ["no validation papers"]
+    assert not upper.axison
+    np.testing.assert_array_equal(lower.lines[0].get_ydata(), whole.history["spikes"])
+    upper, lower = plots.diffusion_curves({"a": blind, "b": blind})
+    assert [text.get_text() for text in lower.get_legend().get_texts()] == ["a", "b"]
+    upper, lower = plots.diffusion_curves({"blind": blind, "whole": whole})
+    assert upper.axison
+    assert upper.get_legend()
+    assert not lower.get_legend()
 
 
 def test_histogram_counts_every_synapse_before_and_after():

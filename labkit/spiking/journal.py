@@ -265,6 +265,8 @@ def _journal_path(storage: str | os.PathLike[str]) -> Path:
 
     Optuna's lock is a link to the path as given, which leads nowhere from another folder.
     """
+    if not isinstance(storage, str | os.PathLike):
+        raise ParameterError(f"storage={storage!r}: name a file, for example 'tuning.log'.")
     path = Path(storage).expanduser().resolve()
     if path.is_dir():
         raise ParameterError(f"storage={str(storage)!r} is a folder; name a file in it.")

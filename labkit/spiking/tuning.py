@@ -209,6 +209,10 @@ def tune(
     for name, value in {"n_trials": n_trials, "n_jobs": n_jobs}.items():
         require_whole(name, value, low=1)
     require_whole("seed", seed, low=0)
+    if objective is not None and not callable(objective):
+        raise ParameterError(
+            f"objective={objective!r}: give a function of the parameters, or None for the accuracy."
+        )
     chosen = checked_queries(graph, queries)
     hidden = hide_labels(graph, chosen)
     evaluate: Callable[[Settings], Evaluation]
@@ -362,9 +366,13 @@ class _Given:
     start: Any
 
     def __call__(self, settings: Settings) -> Evaluation:
-        value = float(self.value(self.space.parameters(settings, self.start)))
+        given: Any = self.value(self.space.parameters(settings, self.start))
+        try:
+            value = math.nan if isinstance(given, str) else float(given)
+        except (TypeError, ValueError):
+            value = math.nan
         if not math.isfinite(value):
-            raise ParameterError(f"objective returned {value}; return a finite number.")
+            raise ParameterError(f"objective returned {given!r}; return a finite number.")
         return Evaluation(value)
 
 

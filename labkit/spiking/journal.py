@@ -6,10 +6,10 @@ here, all under a second lock that is held for milliseconds:
 
 - A trial's *index* is the smallest whole number that no counted or running trial has. A study of
   ``n`` trials ends with the indices 0 to n-1, whoever ran them and however often it was killed.
-- A running trial carries its *owner*: machine, process id and start time of the process. One whose
-  owner has ended is failed and does not count; its index is free again. A machine cannot look at
-  another's processes, so there a trial is given up after 20 times the longest trial so far, and
-  never before 10 minutes.
+- A running trial carries its *owner*, see `labkit.spiking.ownership`. One whose owner has ended is
+  failed and does not count; its index is free again. Where that cannot be known, because the owner
+  is on another machine, the trial is given up after 20 times the longest trial so far, and never
+  before 10 minutes.
 - A *fingerprint* of what the study is about. A file with a study of something else is refused.
 
 A process killed while it writes leaves half a line. Optuna would read the file until somebody
@@ -21,18 +21,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
-
 from labkit.errors import ParameterError
+from labkit.spiking.ownership import OwnedLock, has_ended, this_process
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -45,7 +43,6 @@ FINGERPRINT = "labkit"
 ENTRY = b'{"op_code":'
 GIVE_UP_SECONDS = 600.0
 GIVE_UP_FACTOR = 20.0
-SAME_START_SECONDS = 1.0
 
 
 @dataclass
@@ -65,7 +62,6 @@ class SharedStudy:
     study: Study
     lock: Callable[[], AbstractContextManager[Any]]
     first: Mapping[str, Any] | None = None
-    owner: dict[str, Any] = field(default_factory=lambda: this_process())
 
     def claim(
         self, n_trials: int, sampler: Callable[[int], BaseSampler]
@@ -86,8 +82,7 @@ class SharedStudy:
         """
         with self.lock():
             self.drop_lost()
-            counted = self.counted()
-            running = self._running()
+            counted, running = self._counted_and_running()
             if len(counted) >= n_trials:
                 return "done"
             if len(counted) + len(running) >= n_trials:
@@ -99,7 +94,7 @@ class SharedStudy:
                 self.study.enqueue_trial(dict(self.first))
             trial = self.study.ask()
             trial.set_user_attr("index", index)
-            trial.set_user_attr("owner", self.owner)
+            trial.set_user_attr("owner", this_process())
             return trial
 
     def complete(self, trial: Trial, value: float, **details: Any) -> None:
@@ -122,15 +117,7 @@ class SharedStudy:
 
     def counted(self) -> list[FrozenTrial]:
         """Trials that have a value or a refusal, by index."""
-        from optuna.trial import TrialState
-
-        ended = [
-            trial
-            for trial in self.study.get_trials(deepcopy=False)
-            if trial.state == TrialState.COMPLETE
-            or (trial.state == TrialState.FAIL and "error" in trial.user_attrs)
-        ]
-        return sorted(ended, key=lambda trial: trial.user_attrs["index"])
+        return self._counted_and_running()[0]
 
     def drop_lost(self) -> int:
         """End the running trials whose process has ended; to be called under the lock.
@@ -140,18 +127,28 @@ class SharedStudy:
         int
             How many there were.
         """
-        longest = max((t.user_attrs.get("seconds", 0.0) for t in self.counted()), default=0.0)
+        counted, running = self._counted_and_running()
+        longest = max((trial.user_attrs["seconds"] for trial in counted), default=0.0)
         patience = max(GIVE_UP_SECONDS, GIVE_UP_FACTOR * longest)
-        lost = [trial for trial in self._running() if not _may_finish(trial, patience)]
+        lost = [trial for trial in running if not _may_finish(trial, patience)]
         for trial in lost:
             logger.info("trial %d: its process has ended; it is run again", trial.number)
             self.drop(trial.number)
         return len(lost)
 
-    def _running(self) -> list[FrozenTrial]:
+    def _counted_and_running(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """Both of one moment: a trial that ends between two looks would be in neither."""
         from optuna.trial import TrialState
 
-        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        counted, running = [], []
+        for trial in self.study.get_trials(deepcopy=False):
+            state = trial.state
+            refused = state == TrialState.FAIL and "error" in trial.user_attrs
+            if state == TrialState.COMPLETE or refused:
+                counted.append(trial)
+            elif state == TrialState.RUNNING:
+                running.append(trial)
+        return sorted(counted, key=lambda trial: trial.user_attrs["index"]), running
 
     def _waiting(self) -> bool:
         from optuna.trial import TrialState
@@ -189,36 +186,29 @@ def open_study(
         The file is a folder, damaged or not a journal, or its study has another fingerprint.
     """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import (
-        JournalFileBackend,
-        JournalFileOpenLock,
-        JournalFileSymlinkLock,
-    )
 
     if storage is None:
         mutex = threading.Lock()
         return SharedStudy(optuna.create_study(direction="maximize"), lambda: mutex, first)
     path = _journal_path(storage)
-    lock = lambda: _held(JournalFileOpenLock(f"{path}.claim"))  # noqa: E731
-    with lock():
-        with _held(JournalFileSymlinkLock(str(path))):
+    claiming, writing = (
+        OwnedLock(path.with_name(f"{path.name}{end}")) for end in (".claim", ".lock")
+    )
+    with claiming.held():
+        with writing.held():
             cut_half_line(path)
         try:
-            backend = JournalFileBackend(str(path))
-            study = optuna.create_study(
-                storage=JournalStorage(backend),
-                study_name=study_name,
-                direction="maximize",
-                load_if_exists=True,
-            )
+            study = _stored_study(path, study_name, fingerprint, writing)
+            shared = SharedStudy(study, claiming.held, first)
+            _check_complete(shared.counted())
+        except ParameterError:
+            raise
         except (ValueError, KeyError, TypeError, AssertionError) as broken:
             raise ParameterError(
                 f"storage={str(storage)!r}: the journal is damaged ({broken!r}); delete the file "
                 "or name another."
             ) from broken
-        _check_fingerprint(study, fingerprint, storage)
-    return SharedStudy(study, lock, first)
+    return shared
 
 
 def cut_half_line(path: Path) -> None:
@@ -250,21 +240,8 @@ def cut_half_line(path: Path) -> None:
     os.truncate(path, path.stat().st_size - len(tail))
 
 
-def this_process() -> dict[str, Any]:
-    """What tells this process from all others."""
-    process = psutil.Process()
-    return {
-        "host": socket.gethostname(),
-        "pid": process.pid,
-        "started": process.create_time(),
-    }
-
-
 def _journal_path(storage: str | os.PathLike[str]) -> Path:
-    """The file's absolute path, in a folder that exists.
-
-    Optuna's lock is a link to the path as given, which leads nowhere from another folder.
-    """
+    """The file's absolute path, in a folder that exists."""
     if not isinstance(storage, str | os.PathLike):
         raise ParameterError(f"storage={storage!r}: name a file, for example 'tuning.log'.")
     path = Path(storage).expanduser().resolve()
@@ -281,19 +258,37 @@ def _journal_path(storage: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _check_fingerprint(study: Study, fingerprint: Mapping[str, str], storage: object) -> None:
-    known = study.user_attrs.get(FINGERPRINT)
-    if known is None and not study.get_trials(deepcopy=False):
+def _stored_study(path: Path, study_name: str, fingerprint: Mapping[str, str], lock: Any) -> Study:
+    """The study of a file; a new one is signed with the fingerprint."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(path), lock)),
+        study_name=study_name,
+        direction="maximize",
+        load_if_exists=True,
+    )
+    known = study.user_attrs.get(FINGERPRINT, {})
+    if not known and not study.get_trials(deepcopy=False):
         study.set_user_attr(FINGERPRINT, dict(fingerprint))
-        return
-    known = known or {}
+        return study
     names = sorted({*known, *fingerprint})
     differing = [name for name in names if known.get(name) != fingerprint.get(name)]
     if differing:
         raise ParameterError(
-            f"storage={str(storage)!r} holds a study {study.study_name!r} that differs in "
+            f"storage={str(path)!r} holds a study {study_name!r} that differs in "
             f"{', '.join(differing)}; use another study_name or another file."
         )
+    return study
+
+
+def _check_complete(trials: list[FrozenTrial]) -> None:
+    """Raise a KeyError or a ValueError where a line of a trial is missing."""
+    indices = [trial.user_attrs["index"] for trial in trials if trial.user_attrs["seconds"] >= 0]
+    if len(dict.fromkeys(indices)) < len(trials):
+        raise ValueError("two trials have the same index")
 
 
 def _may_finish(trial: FrozenTrial, patience: float) -> bool:
@@ -304,14 +299,11 @@ def _may_finish(trial: FrozenTrial, patience: float) -> bool:
     owner = trial.user_attrs.get("owner")
     if owner is None:
         return False
-    if owner["host"] != socket.gethostname():
+    ended = has_ended(owner)
+    if ended is None:
         started = trial.datetime_start or datetime.min
         return (datetime.now() - started).total_seconds() < patience
-    try:
-        started = psutil.Process(owner["pid"]).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return abs(started - owner["started"]) < SAME_START_SECONDS
+    return not ended
 
 
 def _is_entry(line: bytes) -> bool:
@@ -320,12 +312,3 @@ def _is_entry(line: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(entry, dict) and "op_code" in entry
-
-
-@contextmanager
-def _held(lock: Any) -> Iterator[None]:
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

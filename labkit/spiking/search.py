@@ -285,7 +285,8 @@ class _Workers:
         return make_sampler(self.sampler, self.seed, index)
 
     def _propose(self, trial: Trial) -> Settings:
-        with self._dropped_on_error(trial), one_thread(torch_too=self.sampler == "gp"):
+        modeled = self.sampler == "gp" and trial.number >= STARTUP_TRIALS
+        with self._dropped_on_error(trial), one_thread(torch_too=modeled):
             return self.space.suggest(trial)
 
     def _evaluate(self, trial: Trial, settings: Settings) -> None:

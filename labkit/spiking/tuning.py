@@ -426,7 +426,7 @@ def _check(
 ) -> None:
     if not isinstance(space, Space):
         raise ParameterError(
-            f"space={space!r} is no Space; use SGNN_SPACE.only(...) or Space(...)."
+            f"space is of type {type(space).__name__}; use SGNN_SPACE.only(...) or Space(...)."
         )
     wanted = SGNNParameters if precision == "int" else FloatSGNNParameters
     if not isinstance(start, wanted):

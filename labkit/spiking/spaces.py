@@ -429,11 +429,11 @@ SGNN_SPACE = Space(
         Int("x1_impulse", 20, 127),
     )
 )
-"""Integer network. A quotient ``graph_w/paper_vth`` of 1 or less is left out: the query spikes once,
-and no neighbor would follow. So is what had no effect on accuracy in 500 random settings on Cora:
-the scale of ``graph_w``, ``paper_dv`` and ``test_exp``; and what cannot have one while a paper
-spikes once a window: the depressing side of the rule and ``test_w``. To tune these too, use
-``Space((*SGNN_SPACE, Int("test_exp", -12, -6)))``."""
+"""Integer network. A quotient ``graph_w/paper_vth`` of 1 or less is left out: the query spikes
+once, and no neighbor would follow. So is what had no effect on accuracy in 500 random settings
+on Cora: the scale of ``graph_w``, ``paper_dv`` and ``test_exp``; and what cannot have one while
+a paper spikes once a window: the depressing side of the rule and ``test_w``. To tune these too,
+use ``Space((*SGNN_SPACE, Int("test_exp", -12, -6)))``."""
 
 ORNL_SPACE = Space(
     (

@@ -21,13 +21,7 @@ from labkit.spiking.readout import dead, tie_aware_accuracy
 from labkit.spiking.sgnn import SGNN
 from labkit.spiking.simulated import simulated_citation_graph
 from labkit.spiking.spaces import SGNN_SPACE, Choice, Int, Ratio, Space
-from labkit.spiking.tuning import (
-    TuningResult,
-    checked_queries,
-    default_start,
-    hide_labels,
-    tune,
-)
+from labkit.spiking.tuning import TuningResult, default_start, tune
 
 HALF_DEAD = Space((Ratio("graph_w/paper_vth", 0.5, 2.0), Int("window", 6, 12)))
 
@@ -78,14 +72,6 @@ def test_random_test_labels_change_no_trial_and_no_choice(
     again = tune(graph.with_labels(labels), n_trials=14, sampler="tpe")
     pd.testing.assert_frame_equal(untimed(again), untimed(tuned))
     assert again.best == tuned.best
-
-
-def test_only_labels_of_training_papers_and_queries_are_left(graph: CitationGraph) -> None:
-    queries = graph.validation[:10]
-    hidden = hide_labels(graph, queries)
-    known = np.flatnonzero(hidden.labels >= 0)
-    assert known.tolist() == sorted([*graph.train, *queries])
-    assert (hidden.labels[known] == graph.labels[known]).all()
 
 
 def test_tuning_is_never_worse_than_where_it_starts(
@@ -292,33 +278,6 @@ def test_arguments_that_cannot_be_used_are_refused_before_the_first_trial(
 
     with pytest.raises(ParameterError, match=message):
         tune(graph, objective=never, **options)
-
-
-def test_queries_are_the_validation_papers_unless_others_are_given(graph: CitationGraph) -> None:
-    assert checked_queries(graph, None).tolist() == graph.validation.tolist()
-    assert checked_queries(graph, [int(graph.validation[1])]).tolist() == [graph.validation[1]]
-
-
-def test_test_papers_cannot_be_tuned_on(graph: CitationGraph) -> None:
-    with pytest.raises(ParameterError, match="2 test papers, and tuning on them would make the"):
-        tune(graph, queries=[graph.validation[0], *graph.test[:2]])
-
-
-def test_queries_that_make_no_sense_are_refused(graph: CitationGraph) -> None:
-    paper = graph.validation[0]
-    unknown = graph.labels.copy()
-    unknown[paper] = -1
-    for given, queries, message in [
-        (graph, [], "queries: 0 papers"),
-        (graph, [0.5], "queries: 1 papers"),
-        (graph, [[1, 2]], "shape"),
-        (graph, [paper, paper], "each once"),
-        (graph, [graph.n_papers], f"from 0 to {graph.n_papers - 1}"),
-        (graph, [graph.train[0]], "1 train papers, and their topics are given"),
-        (graph.with_labels(unknown), [paper], "whose topic is unknown"),
-    ]:
-        with pytest.raises(ParameterError, match=message):
-            checked_queries(given, queries)
 
 
 @pytest.mark.usefixtures("lava_environment")

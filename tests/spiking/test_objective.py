@@ -9,6 +9,7 @@ from labkit.errors import ParameterError
 from labkit.spiking.citation import CitationGraph
 from labkit.spiking.objective import checked_queries, hide_labels
 from labkit.spiking.simulated import simulated_citation_graph
+from labkit.spiking.tuning import tune
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,18 @@ def figures() -> Iterator[None]:
     matplotlib.use(backend)
 
 
+@pytest.fixture(autouse=True)
+def no_event_loop() -> Iterator[None]:
+    """Hide the event loop that Playwright leaves running in this thread after browser tests.
+
+    An explorer waits for the loop that runs; that one never comes round.
+    """
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(running)
+
+
 @pytest.fixture(scope="module")
 def graph() -> CitationGraph:
     return simulated_citation_graph(

@@ -88,9 +88,7 @@ class NetworkRuns:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the integer scores should know: silence, saturation, wrap."""
-        integer = self.scores["integer"]
-        slow = "All plastic synapses were learned, which takes longer: see lazy_obstacles."
-        return (*run_notes(integer), *([slow] if integer.plasticity == "full" else []))
+        return run_notes(self.scores["integer"])
 
 
 @dataclass(frozen=True, eq=False)

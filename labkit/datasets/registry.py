@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from labkit.datasets.citation_graphs import CITATION_GRAPHS
 from labkit.datasets.entry import Dataset
+from labkit.datasets.llm_parallel_runs import LLM_PARALLEL_RUNS
 from labkit.errors import ParameterError
 
 _MOLECULENET = "Wu et al., MoleculeNet, Chem. Sci. 9 (2018) 513-530, doi:10.1039/C7SC02664A"
@@ -263,6 +264,7 @@ _DATASETS = (
         "GAFF2 parameters",
     ),
     *CITATION_GRAPHS,
+    *LLM_PARALLEL_RUNS,
 )
 
 REGISTRY: Mapping[str, Dataset] = MappingProxyType({d.name: d for d in _DATASETS})

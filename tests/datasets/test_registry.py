@@ -58,6 +58,19 @@ def test_checksums_of_citation_graphs_are_those_of_the_notes_beside_them(labkit_
     assert datasets.path(name).stat().st_size == entry.size
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in datasets.names() if name.startswith("llm_parallel/")]
+)
+def test_checksums_of_measured_runs_are_those_of_the_notes_beside_them(labkit_data, name):
+    entry = datasets.get(name)
+    notes = (labkit_data / "llm_parallel" / "SOURCE.md").read_text()
+    assert f"{entry.sha256}  {entry.file}\n" in notes
+    file = datasets.path(name)
+    assert file.stat().st_size == entry.size
+    header = 0 if entry.short_name == "tinyshakespeare" else 1
+    assert len(file.read_text().splitlines()) == entry.rows + header
+
+
 @pytest.mark.parametrize("entry", datasets.REGISTRY.values(), ids=lambda entry: entry.name)
 def test_entries_are_complete_and_point_at_bytes_that_cannot_change(entry):
     assert re.fullmatch(r"[a-z_]+/[a-z0-9_]+", entry.name)

@@ -16,7 +16,10 @@ __all__ = [
     "__version__",
     "batch",
     "datasets",
+    "distributed",
     "hotspots",
+    "llm_parallel",
+    "memory",
     "oversampling",
     "record",
     "spiking",
@@ -24,7 +27,18 @@ __all__ = [
     "viz",
 ]
 
-_SUBPACKAGES = ("batch", "datasets", "hotspots", "oversampling", "spiking", "ui", "viz")
+_SUBPACKAGES = (
+    "batch",
+    "datasets",
+    "distributed",
+    "hotspots",
+    "llm_parallel",
+    "memory",
+    "oversampling",
+    "spiking",
+    "ui",
+    "viz",
+)
 
 
 def __getattr__(name: str) -> Any:

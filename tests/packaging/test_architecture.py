@@ -12,13 +12,23 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SHARED = {"atomic", "choices", "datasets", "devices", "errors", "viz"}
-STUDIES = {"hotspots", "oversampling", "spiking"}
+SHARED = {"atomic", "choices", "datasets", "devices", "distributed", "errors", "memory", "viz"}
+STUDIES = {"hotspots", "llm_parallel", "oversampling", "spiking"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""
 ANOTHER_ENVIRONMENT = "lava_env"
 """Folder of scripts that environment-lava.yml's Python runs; nothing of labkit imports them."""
-BELOW_THE_STUDIES = {"batch", "datasets", "errors", "ui", "viz", "cli", "_cli"}
+BELOW_THE_STUDIES = {
+    "batch",
+    "datasets",
+    "distributed",
+    "errors",
+    "memory",
+    "ui",
+    "viz",
+    "cli",
+    "_cli",
+}
 
 
 def imported(file: Path, repository: Path) -> set[str]:
@@ -82,6 +92,7 @@ def test_everything_imported_is_declared_or_comes_with_what_is(repository, pypro
     stated = [
         *project["dependencies"],
         *extras["dask"],
+        *extras["deephyper"],
         *extras["md"],
         *extras["numba"],
         *extras["parquet"],

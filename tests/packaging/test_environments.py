@@ -95,7 +95,8 @@ def test_constraints_file_holds_no_place_of_this_machine(repository):
 def test_every_dependency_has_its_reason(repository, pyproject):
     text = (repository / "CONTRIBUTING.md").read_text()
     extras = pyproject["project"]["optional-dependencies"]
-    users = [*extras["dask"], *extras["md"], *extras["numba"], *extras["parquet"]]
+    names = ("dask", "deephyper", "md", "numba", "parquet")
+    users = [each for name in names for each in extras[name]]
     for stated in (*pyproject["project"]["dependencies"], *users):
         assert f"`{Requirement(stated).name}`" in text, stated
 

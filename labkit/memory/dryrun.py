@@ -1,0 +1,175 @@
+"""Peak memory of a step of training, without its memory and without its other processes.
+
+The program runs on fake tensors, which have a shape, a type and a device and no data [1]_, as one
+rank of a process group that answers every collective at once and moves nothing. torch's memory
+tracker counts the storages that are alive at each operation, by what they are for. So a laptop can
+tell what rank 17 of 3072 allocates, as far as the values of tensors do not decide it.
+
+The three parts of torch that do this are not public; only this module touches them, and says so
+where they have moved.
+
+References
+----------
+.. [1] PyTorch documentation, Fake tensor.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from labkit.choices import require_whole
+from labkit.errors import LabkitError
+
+Answer = TypeVar("Answer")
+Mark = Callable[[str], None]
+"""What a step calls to remember what is alive, with a name for the moment."""
+
+KINDS = ("parameter", "buffer", "gradient", "activation", "temp", "optstate", "other")
+"""What memory is for, in torch's words; temporaries are those of the backward pass."""
+
+
+class DryRunUnavailableError(LabkitError, ImportError):
+    """What a dry run needs is somewhere else in the installed torch."""
+
+
+@dataclass(frozen=True)
+class MemoryTrace:
+    """Memory of one rank.
+
+    Attributes
+    ----------
+    peak_bytes : int
+        The most that was alive at once.
+    by_kind : mapping of str to int
+        Bytes at that moment, by name in `KINDS`.
+    marks : mapping of str to mapping
+        Bytes by kind at the moments that the step marked.
+    """
+
+    peak_bytes: int
+    by_kind: Mapping[str, int]
+    marks: Mapping[str, Mapping[str, int]]
+
+
+def dry_run(
+    build: Callable[[], tuple[Any, ...]],
+    step: Callable[..., None],
+    *,
+    world_size: int = 1,
+    rank: int = 0,
+) -> MemoryTrace:
+    """Return what a step of a program would allocate on one rank of many.
+
+    A process group of the caller stays as it is: the dry run then happens in a process of its own,
+    for which `build` and `step` must be importable functions or partials of them.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the modules, optimizers and tensors; may use `torch.distributed` as on a cluster.
+    step : callable
+        Called as ``step(mark, *built)``; ``mark("name")`` remembers what is alive.
+    world_size, rank : int
+        Processes there would be, and which of them this one is.
+
+    Returns
+    -------
+    MemoryTrace
+
+    Raises
+    ------
+    ParameterError
+        `rank` is none of the processes.
+    DryRunUnavailableError
+        torch has moved what this needs.
+
+    Examples
+    --------
+    >>> def build():
+    ...     return torch.nn.Linear(1000, 1000, bias=False), torch.empty(8, 1000)
+    >>> def step(mark, layer, x):
+    ...     layer(x).sum().backward()
+    >>> dry_run(build, step, world_size=1024).by_kind["parameter"]
+    4000000
+    """
+    return alone(_trace, build, step, world_size, rank)
+
+
+def alone(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call a function where no process group is: here, or else in a process of its own."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return function(*arguments)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+@contextmanager
+def fake_processes(world_size: int, rank: int = 0) -> Iterator[None]:
+    """Be one rank of many that do not exist, with tensors that have no data.
+
+    Raises
+    ------
+    ParameterError
+        `rank` is none of the processes.
+    DryRunUnavailableError
+        torch has moved what this needs.
+    """
+    require_whole("world_size", world_size, low=1)
+    require_whole("rank", rank, low=0, high=world_size - 1)
+    store = _private("torch.testing._internal.distributed.fake_pg", "FakeStore")
+    mode = _private("torch._subclasses.fake_tensor", "FakeTensorMode")
+    dist.init_process_group("fake", store=store(), rank=rank, world_size=world_size)
+    try:
+        with mode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _trace(
+    build: Callable[[], tuple[Any, ...]], step: Callable[..., None], world_size: int, rank: int
+) -> MemoryTrace:
+    tracker = _private("torch.distributed._tools.mem_tracker", "MemTracker")()
+    marks: dict[str, Mapping[str, int]] = {}
+
+    def mark(name: str) -> None:
+        marks[name] = _by_kind(tracker.get_tracker_snapshot("current"))
+
+    with ExitStack() as stack:
+        stack.enter_context(fake_processes(world_size, rank))
+        built = build()
+        tracker.track_external(*built)
+        stack.enter_context(tracker)
+        step(mark, *built)
+        peak = _by_kind(tracker.get_tracker_snapshot("peak"))
+    return MemoryTrace(peak_bytes=sum(peak.values()), by_kind=peak, marks=marks)
+
+
+def _by_kind(snapshot: Mapping[torch.device, Mapping[Any, int]]) -> dict[str, int]:
+    """Add up devices; a fake program has one."""
+    totals = dict.fromkeys(KINDS, 0)
+    for kinds in snapshot.values():
+        for kind, size in kinds.items():
+            name = getattr(kind, "value", kind).lower()
+            if name in totals:
+                totals[name] += int(size)
+    return totals
+
+
+def _private(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as exc:
+        raise DryRunUnavailableError(
+            f"torch {torch.__version__} has no {module}.{name}, which a dry run needs; "
+            "use torch 2.13."
+        ) from exc

@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.llm_parallel.columns import ModelColumns, ParallelColumns, code
-from labkit.llm_parallel.config import ModelConfig, ParallelConfig
+from labkit.llm_parallel.config import SCHEDULES, ModelConfig, ParallelConfig
 from labkit.llm_parallel.parameters import (
     end_parameters,
     is_first,
@@ -59,11 +59,22 @@ COMPONENTS = (
 )
 """Parts of the memory of a stage; they add up to its peak."""
 _NONE, _SELECTIVE, _FULL = (code("recompute", name) for name in ("none", "selective", "full"))
-_GPIPE, _1F1B, _INTERLEAVED, _LOOPED_BFS, _ZB_H1, _ZBV = (
-    code("schedule", name)
-    for name in ("gpipe", "1f1b", "interleaved_1f1b", "looped_bfs", "zb_h1", "zbv")
-)
+_ZBV = code("schedule", "zbv")
 _FLOAT32 = 4
+_WARM_UP = {
+    "gpipe": (0, 0, np.inf, 0),
+    "1f1b": (1, 1, 0, 1),
+    "interleaved_1f1b": (1, 2, -1, 2),
+    "looped_bfs": (0, 0, np.inf, 0),
+    "zb_h1": (1, 1, 0, 0),
+    "zbv": (0, 2, -1, 1),
+}
+"""Forward passes before the first memory is free, by schedule: times the chunks beside the first of
+a round, times the stages, a constant, and how many fewer each stage has than the one before."""
+_CHUNKS, _STAGES, _CONSTANT, _SLOPE = np.array([_WARM_UP[name] for name in SCHEDULES], float).T
+_ALL_AT_ONCE = np.isinf(_CONSTANT)
+_ROWS_AT_ONCE = 4096
+"""Rows whose intermediate results stay in the cache of a processor."""
 
 
 def peak_bytes(
@@ -84,10 +95,13 @@ def peak_bytes(
     ndarray of float64, shape (n,)
         Bytes.
     """
-    rank = _Rank.of(ModelColumns.of(model), ParallelColumns.of(parallel))
-    candidates: tuple[int | np.ndarray, ...] = (0, rank.fullest_inner_stage(), rank.last_stage())
-    totals = [np.asarray(sum(rank.stage(stage).values())) for stage in candidates]
-    return np.maximum.reduce(totals)
+    columns, strategies = ModelColumns.of(model), ParallelColumns.of(parallel)
+    peak = np.empty(max(len(strategies), len(columns.num_layers)))
+    for start in range(0, len(peak), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        chosen = strategies if len(strategies) == 1 else strategies.take(rows)
+        peak[rows] = _Rank.of(columns.take(rows), chosen).fullest()
+    return peak
 
 
 def stage_memory(
@@ -164,14 +178,7 @@ def in_flight(parallel: ParallelConfig | ParallelColumns, stage: int | np.ndarra
     >>> in_flight(deep, 0) / 24 == 1 + (8 - 1) / (8 * 3)
     array([ True])
     """
-    columns = ParallelColumns.of(parallel)
-    return _in_flight(
-        columns.schedule,
-        columns.pp * 1.0,
-        columns.virtual_pp * 1.0,
-        _microbatches(columns),
-        np.asarray(stage),
-    )
+    return _Pipeline.of(ParallelColumns.of(parallel)).held(stage)
 
 
 def activation_bytes_per_layer(
@@ -196,22 +203,35 @@ def activation_bytes_per_layer(
     return _Rank.of(ModelColumns.of(model), ParallelColumns.of(parallel)).kept
 
 
-def _microbatches(parallel: ParallelColumns) -> np.ndarray:
-    exact = parallel.global_batch_size / (parallel.micro_batch_size * (parallel.dp * 1.0))
-    return np.floor(exact)
+@dataclass(frozen=True)
+class _Pipeline:
+    """How many chunks of micro-batches the stages hold."""
 
+    microbatches: np.ndarray
+    most: np.ndarray
+    start: np.ndarray
+    slope: np.ndarray
+    v_shaped: np.ndarray
 
-def _in_flight(
-    schedule: np.ndarray, p: np.ndarray, v: np.ndarray, m: np.ndarray, stage: np.ndarray
-) -> np.ndarray:
-    chunks = m * v
-    later = p - 1 - stage
-    one_by_one = (v - 1) * p + 1 + later
-    held = np.where(schedule == _INTERLEAVED, one_by_one + later, one_by_one)
-    held = np.where(schedule == _ZB_H1, v * p, held)
-    held = np.where((schedule == _GPIPE) | (schedule == _LOOPED_BFS), chunks, held)
-    v_shaped = np.minimum(m, p + later) + np.minimum(m, stage + 1.0)
-    return np.where(schedule == _ZBV, v_shaped, np.minimum(held, chunks))
+    @classmethod
+    def of(cls, parallel: ParallelColumns) -> _Pipeline:
+        kind, p, v = parallel.schedule, parallel.pp * 1.0, parallel.virtual_pp
+        m = np.floor(parallel.global_batch_size / (parallel.micro_batch_size * (parallel.dp * 1.0)))
+        in_a_round = m / np.maximum(np.floor(m / p), 1.0)
+        later_chunks = (v - 1.0) * in_a_round
+        v_shaped = kind == _ZBV
+        return cls(
+            microbatches=m,
+            most=m * np.where(v_shaped, 1.0, v),
+            start=_CHUNKS[kind] * later_chunks + _STAGES[kind] * p + _CONSTANT[kind],
+            slope=_SLOPE[kind],
+            v_shaped=v_shaped,
+        )
+
+    def held(self, stage: int | np.ndarray) -> np.ndarray:
+        """Return the most chunks that a stage holds at once."""
+        held = np.minimum(self.start - self.slope * stage, self.most)
+        return held + self.v_shaped * np.minimum(self.microbatches, np.add(stage, 1.0))
 
 
 @dataclass(frozen=True)
@@ -226,7 +246,7 @@ class _Rank:
     kept: np.ndarray
     again: np.ndarray
     layer: np.ndarray
-    microbatches: np.ndarray
+    pipeline: _Pipeline
 
     @classmethod
     def of(cls, model: ModelColumns, parallel: ParallelColumns) -> _Rank:
@@ -243,16 +263,17 @@ class _Rank:
             kept=kept,
             again=again,
             layer=layer_parameters(model, parallel.tp * 1.0),
-            microbatches=_microbatches(parallel),
+            pipeline=_Pipeline.of(parallel),
         )
 
-    def last_stage(self) -> np.ndarray:
-        """Return the place of the last stage."""
-        return self.parallel.pp - 1
+    def fullest(self) -> np.ndarray:
+        """Return the bytes of the fullest stage."""
+        stages = (0, self.fullest_inner_stage(), self.parallel.pp - 1)
+        return np.maximum.reduce([np.asarray(sum(self.stage(s).values())) for s in stages])
 
     def fullest_inner_stage(self) -> np.ndarray:
         """Return the stage without embeddings that holds most micro-batches."""
-        p, m = self.parallel.pp * 1.0, self.microbatches
+        p, m = self.parallel.pp * 1.0, self.pipeline.microbatches
         inner = np.where(self.parallel.schedule == _ZBV, np.minimum(m - 1, 2 * p - 1 - m), 1.0)
         return np.minimum(np.maximum(inner, 1.0), p - 1)
 
@@ -261,13 +282,7 @@ class _Rank:
         parallel, last = self.parallel, is_last(self.parallel, stage)
         layers = layers_of_stage(self.model, parallel, stage)
         ends = end_parameters(self.model, parallel, stage)
-        held = _in_flight(
-            parallel.schedule,
-            parallel.pp * 1.0,
-            parallel.virtual_pp * 1.0,
-            self.microbatches,
-            np.asarray(stage),
-        )
+        held = self.pipeline.held(stage)
         logits, space = last * self._logits(), self._work_space()
         layers_need_more = self.again + space >= logits
         states = _states(parallel, self.param_bytes, layers * self.layer + ends)
@@ -281,9 +296,8 @@ class _Rank:
 
     def _logits(self) -> np.ndarray:
         """Last norm, output layer and loss: 32-bit scores and gradients of all words."""
-        schedule = self.parallel.schedule
-        all_at_once = (schedule == _GPIPE) | (schedule == _LOOPED_BFS)
-        held = np.where(all_at_once, self.microbatches, 1.0)
+        together = _ALL_AT_ONCE[self.parallel.schedule]
+        held = np.where(together, self.pipeline.microbatches, 1.0)
         words = self.tokens * (self.model.vocab_size / self.parallel.tp)
         kept = 2 * self.hidden_state + _FLOAT32 * words
         return held * kept + (_FLOAT32 + self.param_bytes) * words

@@ -117,10 +117,10 @@ def prepared_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def require_seconds(name: str, value: float) -> None:
+def require_seconds(name: str, value: object) -> None:
     """Refuse what is not a positive, finite number of seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
+    if not number or not 0 < value < math.inf:  # type: ignore[operator]
         raise ParameterError(f"{name}={value!r}: use a number of seconds above 0.")
 
 

@@ -42,7 +42,7 @@ class Efficiency:
     inter_link: float = _scalar(0.75, 0.1, 1.2, 0.3, "share of the network cards")
     intra_latency_s: float = _scalar(1e-5, 5e-7, 3e-4, 0.7, "seconds a ring step in a node")
     inter_latency_s: float = _scalar(2e-5, 1e-6, 1e-3, 0.7, "seconds a ring step between nodes")
-    congestion: float = _scalar(0.1, 1e-3, 2.0, 0.7, "loss of network bandwidth with its use")
+    congestion: float = _scalar(2e-3, 1e-5, 1.0, 1.0, "loss of bandwidth for each node that talks")
     dp_overlap: float = _scalar(0.5, 0.01, 1.0, 0.4, "share of gradient traffic that can hide")
     step_overhead_s: float = _scalar(5e-3, 1e-5, 1.0, 1.0, "seconds a step beside all of this")
 

@@ -16,6 +16,7 @@ References
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -127,12 +128,14 @@ def fake_processes(world_size: int, rank: int = 0) -> Iterator[None]:
     require_whole("rank", rank, low=0, high=world_size - 1)
     store = _private("torch.testing._internal.distributed.fake_pg", "FakeStore")
     mode = _private("torch._subclasses.fake_tensor", "FakeTensorMode")
+    report_of_errors = sys.excepthook
     dist.init_process_group("fake", store=store(), rank=rank, world_size=world_size)
     try:
         with mode(allow_non_fake_inputs=True):
             yield
     finally:
         dist.destroy_process_group()
+        sys.excepthook = report_of_errors  # torch has put the rank in front of every line
 
 
 def _trace(

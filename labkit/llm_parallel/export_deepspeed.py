@@ -80,12 +80,12 @@ def _require_expressible(parallel: ParallelConfig) -> None:
             raise ParameterError(
                 f"{name}={getattr(parallel, name)!r}: DeepSpeed has {', '.join(_DTYPES)}."
             )
-    kinds = {parallel.param_dtype, parallel.grad_dtype}
-    if parallel.param_dtype == "float32" != parallel.grad_dtype or kinds == {"bfloat16", "float16"}:
+    mixed = parallel.grad_dtype != parallel.param_dtype
+    if mixed and (parallel.grad_dtype != "float32" or parallel.zero_stage == 0):
         raise ParameterError(
-            f"grad_dtype={parallel.grad_dtype!r}: with param_dtype={parallel.param_dtype!r} "
-            f"DeepSpeed keeps gradients in {parallel.param_dtype}"
-            f"{'' if parallel.param_dtype == 'float32' else ' or float32'}."
+            f"grad_dtype={parallel.grad_dtype!r}: with param_dtype={parallel.param_dtype!r} and "
+            f"zero_stage={parallel.zero_stage} DeepSpeed keeps gradients in "
+            f"{parallel.param_dtype}, or in float32 with zero_stage of 1 or more."
         )
 
 

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from labkit.llm_parallel.config import ModelConfig
@@ -239,7 +240,10 @@ def initialize(part: GPT, *, seed: int) -> GPT:
     seed : int
     """
     for name, parameter in part.named_parameters():
-        values = initial_values(part.config, name, parameter, seed)
+        values = initial_values(part.config, name, parameter, seed).to(parameter.device)
+        if isinstance(parameter, DTensor):
+            mesh, placements = parameter.device_mesh, parameter.placements
+            values = distribute_tensor(values, mesh, placements, src_data_rank=None)
         with torch.no_grad():
             parameter.copy_(values)
     return part

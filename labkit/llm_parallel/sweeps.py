@@ -13,7 +13,7 @@ recomputed operations) and MFU (without) are both given. Weak scaling keeps the 
 strong scaling the batch of the step; both change the number of replicas alone, and the scaling
 efficiency is the throughput per device over that of the first row.
 
-Everything here is the cost model's; `PUBLISHED_SCALING` is what the paper states.
+Everything here is the cost model's; what the paper states is in `labkit.llm_parallel.published`.
 
 ======  ==========================  ==================================
 symbol  variable                    unit
@@ -44,6 +44,7 @@ from labkit.errors import ParameterError
 from labkit.llm_parallel.columns import ParallelColumns
 from labkit.llm_parallel.config import ModelConfig, ParallelConfig
 from labkit.llm_parallel.cost import step_time
+from labkit.llm_parallel.published import FRONTIER, frontier_runs
 from labkit.llm_parallel.rules import RULES, legality
 from labkit.llm_parallel.system import Efficiency, SystemConfig
 
@@ -59,6 +60,9 @@ LAWS: Mapping[str, str] = MappingProxyType(
 MICROBATCHES_PER_STAGE = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
 MIN_STAGES = 4
 """Below it the idle share still grows with p at a fixed p / m: it is (p - 1) / p of its limit."""
+MIN_LAYERS = 8
+"""Layers of a stage below which the fourth law bends: the output layer, which the last stage has
+beside its own, and the messages between stages weigh too much against them."""
 _SHAPE = ("tp", "pp", "dp", "global_batch_size", "num_microbatches", "n_devices")
 
 
@@ -66,53 +70,57 @@ _SHAPE = ("tp", "pp", "dp", "global_batch_size", "num_microbatches", "n_devices"
 class ScalingStudy:
     """How one model was scaled on Frontier.
 
+    Only the largest number of devices is published. The rest is what is remembered of the paper's
+    tables, which were not at hand: unverified.
+
     Attributes
     ----------
-    strategy : ParallelConfig
-        Of the authors' launch scripts, with one replica's batch.
     devices : tuple of int
+    batch_per_replica : int
+        Sequences of a step of one replica, in weak scaling.
     total_batch : int
-        Sequences of a step in strong scaling. Like the batch of a replica and the numbers of
-        devices below the largest, it is unverified: the tables of the paper were not at hand.
+        Sequences of a step, in strong scaling.
     """
 
-    strategy: ParallelConfig
     devices: tuple[int, ...]
+    batch_per_replica: int
     total_batch: int
 
 
-def _frontier(tp: int, pp: int, batch: int, **others: int) -> ParallelConfig:
-    return ParallelConfig(
-        tp=tp, pp=pp, global_batch_size=batch, recompute="full", param_dtype="float16", **others
-    )
-
-
-FRONTIER_SCALING: Mapping[str, ScalingStudy] = MappingProxyType(
+SCALING_STUDIES: Mapping[str, ScalingStudy] = MappingProxyType(
     {
         "gpt-175b": ScalingStudy(
-            strategy=_frontier(4, 16, 640),
-            devices=(128, 256, 512, 1024),
-            total_batch=8000,
+            devices=(128, 256, 512, 1024), batch_per_replica=640, total_batch=8000
         ),
         "gpt-1t": ScalingStudy(
-            strategy=_frontier(8, 64, 1600),
-            devices=(1024, 2048, 3072),
-            total_batch=8016,
+            devices=(1024, 2048, 3072), batch_per_replica=1600, total_batch=8016
         ),
     }
 )
 """Model to how it was scaled; see `ScalingStudy` for what is unverified."""
 
-PUBLISHED_SCALING = pd.DataFrame(
-    [
-        ("gpt-175b", "weak", 1024, 1.00),
-        ("gpt-175b", "strong", 1024, 0.89),
-        ("gpt-1t", "weak", 3072, 1.00),
-        ("gpt-1t", "strong", 3072, 0.87),
-    ],
-    columns=["model", "scaling", "n_devices", "efficiency"],
-)
-"""Scaling efficiencies that the abstract of Dash et al. states."""
+
+def frontier_strategy(model: ModelConfig) -> ParallelConfig:
+    """Return the strategy with which a model was trained on Frontier.
+
+    Raises
+    ------
+    ParameterError
+        The study has no such model.
+
+    Examples
+    --------
+    >>> from labkit.llm_parallel.models import model_preset
+    >>> frontier_strategy(model_preset("gpt-175b")).label()
+    'TP4 PP16 DP2 b1 ZeRO-1 full'
+    """
+    names = FRONTIER["model"].tolist()
+    if model.name not in names:
+        raise ParameterError(
+            f"model: {model.name} has no strategy of the Frontier study, which trained "
+            f"{', '.join(names)}; give strategy= a ParallelConfig."
+        )
+    return frontier_runs().parallel.row(names.index(model.name))
 
 
 def sweep(
@@ -193,14 +201,15 @@ def laws(
         By the names of `LAWS`, as from `sweep`. Values that break a rule are left out: a tp that
         does not divide the heads, or a pp that does not divide the layers. ``tensor_parallel`` has
         the column inside_node; its pp, replicas and micro-batches stay, so that only the group
-        grows. ``stages`` and ``fixed_ratio`` start at `MIN_STAGES`.
+        grows. ``stages`` and ``fixed_ratio`` start at `MIN_STAGES` and have the column
+        layers_per_stage; see `MIN_LAYERS`.
 
     Raises
     ------
     ParameterError
-        No strategy is known for the model, or none of a sweep is legal.
+        The study has no strategy for the model, or none of a sweep is legal.
     """
-    base = _base(model, strategy)
+    base = frontier_strategy(model) if strategy is None else strategy
     groups = 2 ** np.arange(int(np.log2(4 * system.node_size)) + 1)
     ratio = max(base.num_microbatches // base.pp, 1)
     pipelines = [p for p in _divisors(model.num_layers) if MIN_STAGES <= p <= model.num_layers // 2]
@@ -218,6 +227,8 @@ def laws(
     }
     tensor = frames["tensor_parallel"]
     frames["tensor_parallel"] = tensor.assign(inside_node=tensor["tp"] <= system.node_size)
+    for name in ("stages", "fixed_ratio"):
+        frames[name]["layers_per_stage"] = model.num_layers // frames[name]["pp"]
     return frames
 
 
@@ -286,7 +297,7 @@ def frontier_scaling(
     Parameters
     ----------
     model : ModelConfig
-        By its name one of `FRONTIER_SCALING`.
+        By its name one of `SCALING_STUDIES`.
     system : SystemConfig
     efficiency : Efficiency, optional
         In place of the system's own.
@@ -294,30 +305,24 @@ def frontier_scaling(
     Returns
     -------
     DataFrame
-        As from `weak_scaling`, with the columns model and scaling ("weak" or "strong").
+        As from `weak_scaling`, with the columns model and kind ("weak" or "strong").
+
+    Raises
+    ------
+    ParameterError
+        The study did not scale this model.
     """
-    if model.name not in FRONTIER_SCALING:
-        raise ParameterError(not_allowed("model", model.name, FRONTIER_SCALING))
-    study = FRONTIER_SCALING[model.name]
-    fixed = study.strategy.replace(global_batch_size=study.total_batch)
+    if model.name not in SCALING_STUDIES:
+        raise ParameterError(not_allowed("model", model.name, SCALING_STUDIES))
+    study = SCALING_STUDIES[model.name]
+    replica = frontier_strategy(model).replace(dp=1, global_batch_size=study.batch_per_replica)
+    fixed = replica.replace(global_batch_size=study.total_batch)
     kinds = {
-        "weak": weak_scaling(model, study.strategy, system, study.devices, efficiency=efficiency),
+        "weak": weak_scaling(model, replica, system, study.devices, efficiency=efficiency),
         "strong": strong_scaling(model, fixed, system, study.devices, efficiency=efficiency),
     }
-    frames = [frame.assign(model=model.name, scaling=kind) for kind, frame in kinds.items()]
+    frames = [frame.assign(model=model.name, kind=kind) for kind, frame in kinds.items()]
     return pd.concat(frames, ignore_index=True)
-
-
-def _base(model: ModelConfig, strategy: ParallelConfig | None) -> ParallelConfig:
-    if strategy is not None:
-        return strategy
-    if model.name not in FRONTIER_SCALING:
-        known = ", ".join(FRONTIER_SCALING)
-        raise ParameterError(
-            f"strategy=None: {model.name} has none of the Frontier study (those are {known}); "
-            "give a ParallelConfig."
-        )
-    return FRONTIER_SCALING[model.name].strategy
 
 
 def _with_tp(base: ParallelConfig, tp: int) -> ParallelConfig:

@@ -2,6 +2,8 @@
 
 from labkit.llm_parallel.plots.laws import laws_figure, scaling_figure
 from labkit.llm_parallel.plots.memory import memory_by_stage
+from labkit.llm_parallel.plots.pipeline import gantt
+from labkit.llm_parallel.plots.roofline import roofline
 from labkit.llm_parallel.plots.runs import collectives_figure, loss_overlay
 from labkit.llm_parallel.plots.search import (
     pareto_front,
@@ -15,11 +17,13 @@ from labkit.llm_parallel.plots.validation import calibration_figure, parity
 __all__ = [
     "calibration_figure",
     "collectives_figure",
+    "gantt",
     "laws_figure",
     "loss_overlay",
     "memory_by_stage",
     "pareto_front",
     "parity",
+    "roofline",
     "scaling_figure",
     "search_map",
     "sensitivity_bars",

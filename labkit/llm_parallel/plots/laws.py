@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from labkit.errors import ParameterError
 from labkit.llm_parallel.plots.colors import GRAY, INK, MODEL
 from labkit.llm_parallel.plots.marks import percent, percent_axis, require_columns, whole_log_axis
-from labkit.llm_parallel.sweeps import LAWS, PUBLISHED_SCALING
+from labkit.llm_parallel.published import FRONTIER_SCALING
+from labkit.llm_parallel.sweeps import LAWS, MIN_LAYERS
 from labkit.viz.style import MPLSTYLE, OKABE_ITO
 
 TITLES: Mapping[str, str] = {
@@ -27,6 +28,9 @@ AXIS_NAMES: Mapping[str, str] = {
     "num_microbatches": "micro-batches of a step (m)",
     "pp": "pipeline stages (p)",
 }
+SCALING_TITLES = {"weak": "Weak: same batch a replica", "strong": "Strong: same batch a step"}
+CLOSE = 0.05
+"""Difference of two efficiencies below which their labels would overlap."""
 SYSTEM_COLORS = (MODEL, OKABE_ITO["green"], OKABE_ITO["purple"], OKABE_ITO["black"])
 
 
@@ -56,6 +60,7 @@ def laws_figure(laws: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
         if "inside_node" in frame:
             _shade_node(ax, frame)
         _utilization(ax, frame, column)
+        _say_change(ax, name, frame)
         ax.set_title(TITLES[name])
         ax.set_xlabel(AXIS_NAMES[column] + _ratio_words(name, frame))
     for ax in axes[:, 0]:
@@ -101,6 +106,48 @@ def _utilization(ax: Axes, frame: pd.DataFrame, column: str) -> None:
     ax.set_xlim(0.75 * x.min(), 1.33 * x.max())
 
 
+def _say_change(ax: Axes, name: str, frame: pd.DataFrame) -> None:
+    """Write how much the utilization changes, where no curve is."""
+    hfu, x = frame["hfu"].to_numpy(dtype=float), frame[LAWS[name]].to_numpy()
+    if name == "fixed_ratio" and "layers_per_stage" in frame:
+        deep = hfu[frame["layers_per_stage"].to_numpy() >= MIN_LAYERS]
+        said = f"p {x[0]} → {x[-1]}: {_change(hfu[0], hfu[-1])}"
+        if len(deep):
+            spread = percent(deep.max() / deep.min() - 1)
+            said = f"within {spread} while stages have\n{MIN_LAYERS} layers or more, {said}"
+    elif name == "tensor_parallel" and "inside_node" in frame:
+        last = int(np.flatnonzero(frame["inside_node"])[-1]) if frame["inside_node"].any() else 0
+        steps = [i for i in (last - 1, last) if 0 <= i < len(x) - 1]
+        said = "\n".join(f"TP {x[i]} → {x[i + 1]}: {_change(hfu[i], hfu[i + 1])}" for i in steps)
+    else:
+        symbol = {"num_microbatches": "m", "pp": "p"}.get(LAWS[name], "TP")
+        said = f"{symbol} {x[0]} → {x[-1]}: {_change(hfu[0], hfu[-1])}"
+    high = name == "tensor_parallel"
+    ax.text(
+        0.97,
+        0.95 if high else 0.05,
+        said,
+        transform=ax.transAxes,
+        ha="right",
+        va="top" if high else "bottom",
+        fontsize=9.5,
+    )
+
+
+def _change(before: float, after: float) -> str:
+    """Relative change as a text; large growth as a factor.
+
+    Examples
+    --------
+    >>> _change(0.4, 0.36), _change(0.4, 0.42), _change(0.1, 0.4)
+    ('−10 %', '+5 %', '×4')
+    """
+    ratio = after / before
+    if ratio > 2:
+        return f"×{ratio:.2g}"
+    return f"{100 * (ratio - 1):+.0f} %".replace("-", "−")
+
+
 def _ratio_words(name: str, frame: pd.DataFrame) -> str:
     if name != "fixed_ratio" or "num_microbatches" not in frame:
         return ""
@@ -133,11 +180,11 @@ def scaling_figure(
     Parameters
     ----------
     frames : DataFrame or sequence of DataFrame
-        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, scaling, n_devices and
+        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, kind, n_devices and
         efficiency.
     published : DataFrame, optional
-        Columns model, scaling, n_devices, efficiency; by default `PUBLISHED_SCALING`, of which the
-        models drawn are taken.
+        Columns model, kind, n_devices and efficiency_percent, of which the models drawn are taken;
+        by default `labkit.llm_parallel.published.FRONTIER_SCALING`.
     title : str, optional
 
     Returns
@@ -147,24 +194,23 @@ def scaling_figure(
         Lines are the model's, open diamonds are published. The ideal is 100 %.
     """
     frame = frames if isinstance(frames, pd.DataFrame) else pd.concat(frames, ignore_index=True)
-    require_columns("frames", frame, ("model", "scaling", "n_devices", "efficiency"))
-    stated = PUBLISHED_SCALING if published is None else published
+    require_columns("frames", frame, ("model", "kind", "n_devices", "efficiency"))
+    stated = FRONTIER_SCALING if published is None else published
+    stated = stated[stated["model"].isin(frame["model"])]
     figure, axes = _figure(1, 2, (8.4, 3.9))
     for ax, scaling in zip(axes.flat, ("weak", "strong"), strict=True):
-        here = frame[frame["scaling"] == scaling]
+        here = frame[frame["kind"] == scaling]
         ax.axhline(1.0, color=GRAY, linestyle="--", linewidth=1.2)
         for (name, rows), color in zip(
             here.groupby("model", sort=False), SYSTEM_COLORS, strict=False
         ):
-            points = stated[(stated["scaling"] == scaling) & (stated["model"] == name)]
+            points = stated[(stated["kind"] == scaling) & (stated["model"] == name)]
             _scaling_line(ax, rows, points, color)
         whole_log_axis(ax, here["n_devices"])
         ax.set_xlabel("devices")
-        ax.set_title(
-            {"weak": "Weak: fixed batch a replica", "strong": "Strong: fixed batch"}[scaling]
-        )
-    axes[0, 0].set_ylabel("throughput per device,\nshare of the first")
-    values = [*frame["efficiency"], *stated["efficiency"]]
+        ax.set_title(SCALING_TITLES[scaling])
+    axes[0, 0].set_ylabel("throughput per device,\nrelative to the fewest devices")
+    values = [*frame["efficiency"], *stated["efficiency_percent"] / 100]
     axes[0, 0].set_ylim(min(0.7, 0.95 * min(values)), max(1.06, 1.03 * max(values)))
     percent_axis(axes[0, 0])
     _scaling_legend(figure, list(dict.fromkeys(frame["model"])))
@@ -177,7 +223,7 @@ def _scaling_line(ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str
     ax.plot(rows["n_devices"], rows["efficiency"], "o-", color=color)
     ax.plot(
         points["n_devices"],
-        points["efficiency"],
+        points["efficiency_percent"] / 100,
         "D",
         color=color,
         markerfacecolor="white",
@@ -185,16 +231,20 @@ def _scaling_line(ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str
         markeredgewidth=1.8,
         zorder=4,
     )
-    last = rows.iloc[-1]
-    said = [(float(last["efficiency"]), "model", 0)]
-    said += [(float(p.efficiency), "published", 1) for p in points.itertuples()]
-    for value, what, place in said:
-        above = value >= max(v for v, _, _ in said) if len(said) > 1 else True
-        offset = (0, 9) if above and not (place and value == said[0][0]) else (0, -16)
+    _scaling_words(ax, rows.iloc[-1], points, color)
+
+
+def _scaling_words(ax: Axes, last: pd.Series, points: pd.DataFrame, color: str) -> None:
+    """Values of the last points: below them, or one above where two are close."""
+    said = [(float(last["efficiency"]), float(last["n_devices"]), "model")]
+    said += [(p.efficiency_percent / 100, p.n_devices, "published") for p in points.itertuples()]
+    close = max(said)[0] - min(said)[0] < CLOSE
+    for value, n_devices, what in said:
+        above = close and (value, n_devices, what) == max(said) and len(said) > 1
         ax.annotate(
             f"{what} {percent(value, 0)}",
-            (float(last["n_devices"]), value),
-            offset,
+            (n_devices, value),
+            (8, 8) if above else (8, -17),
             textcoords="offset points",
             ha="right",
             fontsize=8.5,

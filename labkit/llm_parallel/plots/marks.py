@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from labkit.errors import ParameterError
 
@@ -63,15 +63,28 @@ def whole_log_axis(ax: Axes, values: Iterable[float]) -> None:
     """Logarithmic axis of counts, with these ticks and no others; crowded ones are left out."""
     ticks = sorted(set(values))
     ax.set_xscale("log", base=2)
-    kept: list[float] = []
-    span = np.log2(max(ticks[-1] / ticks[0], 2.0))
-    for tick in ticks:
-        if not kept or np.log2(tick / kept[-1]) >= span / 10:
-            kept.append(tick)
-    ax.xaxis.set_major_locator(FixedLocator(kept))
+    ax.xaxis.set_major_locator(FixedLocator(_uncrowded(ticks)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _uncrowded(ticks: list[float]) -> list[float]:
+    """Ticks with room for their labels on a logarithmic axis: the ends, then powers of two.
+
+    Examples
+    --------
+    >>> _uncrowded([128, 256, 512, 1024, 2048, 3072])
+    [128, 256, 512, 1024, 3072]
+    >>> _uncrowded([4, 6, 8, 12, 16, 24, 32, 48])
+    [4, 8, 16, 32, 48]
+    """
+    ends = [ticks[0], ticks[-1]]
+    gap = np.log2(max(ticks[-1] / ticks[0], 2.0)) / 7.6
+    kept = ends[: len(set(ends))]
+    for tick in sorted(ticks[1:-1], key=lambda tick: (np.log2(tick) % 1 != 0, tick)):
+        if min(abs(np.log2(tick / other)) for other in kept) >= gap:
+            kept.append(tick)
+    return sorted(kept)
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:

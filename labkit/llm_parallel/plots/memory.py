@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from labkit.llm_parallel.plots.colors import COMPONENTS, FAILED, INK
 from labkit.llm_parallel.plots.marks import GIB, legend_beside, require_columns
 from labkit.viz.style import new_axes
 
+MAX_TICKS = 16
 SEPARATE = 24
 """Stages above which bars touch, so that their gaps do not flicker."""
 
@@ -34,48 +34,38 @@ def memory_by_stage(
     Returns
     -------
     Axes
-        Stacked bars in GiB. A stage that reaches beyond the line does not fit and has a red top.
+        Stacked bars in GiB. A stage that reaches above the line does not fit and has a red top.
     """
     names = [name for name in COMPONENTS if name in frame and (frame[name] > 0).any()]
     require_columns("frame", frame, names or ("weights",))
     parts = frame[names].to_numpy(dtype=float) / GIB
     tops, limit = parts.sum(axis=1), hbm_bytes / GIB
     stages = frame.index.to_numpy(dtype=float)
-    ax = new_axes(ax, width_in=7.6, height_in=3.7)
+    ax = new_axes(ax, width_in=7.8, height_in=3.7)
     width = 0.8 if len(frame) <= SEPARATE else 1.0
-    foot = np.zeros(len(frame))
+    foot, bars = np.zeros(len(frame)), []
     for name, part in zip(names, parts.T, strict=True):
         label, color = COMPONENTS[name]
-        ax.bar(stages, part, width=width, bottom=foot, color=color, label=label)
+        bars.append(ax.bar(stages, part, width=width, bottom=foot, color=color, label=label))
         foot += part
+    label = f"memory of a device: {limit:.3g} GiB"
+    handles = [ax.axhline(limit, color=INK, linewidth=1.4, linestyle="--", label=label)]
     over = tops > limit
     if over.any():
-        ax.hlines(
-            tops[over],
-            stages[over] - width / 2,
-            stages[over] + width / 2,
-            color=FAILED,
-            linewidth=3,
-            label="does not fit",
-        )
-    ax.axhline(limit, color=INK, linewidth=1.3, linestyle="--")
-    high = 1.1 * max(float(tops.max()), limit)
-    ax.set_ylim(0, high)
-    ax.annotate(
-        f"memory of a device: {limit:.3g} GiB",
-        (1, limit),
-        (-3, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-        bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
-    )
-    ax.set_xlim(stages[0] - 0.6, stages[-1] + 0.6)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
-    ax.set_xlabel("pipeline stage")
+        left, right = stages[over] - width / 2, stages[over] + width / 2
+        red = {"color": FAILED, "linewidth": 3, "label": "does not fit"}
+        handles.append(ax.hlines(tops[over], left, right, **red))
+    ax.set_ylim(0, 1.05 * max(float(tops.max()), limit))
+    _stage_axis(ax, stages)
     ax.set_ylabel("memory of a device (GiB)")
-    ax.tick_params(axis="x", length=0)
-    legend_beside(ax, reverse=True)
+    legend_beside(ax, handles=[*handles, *reversed(bars)])
     ax.set_title(title)
     return ax
+
+
+def _stage_axis(ax: Axes, stages: np.ndarray) -> None:
+    ax.set_xlabel("pipeline stage")
+    ax.set_xticks(stages[:: -(-len(stages) // MAX_TICKS)])
+    around = max(0.6, 2.0 - len(stages) / 2)
+    ax.set_xlim(stages[0] - around, stages[-1] + around)
+    ax.tick_params(axis="x", length=0)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from labkit.distributed.links import AlphaBeta
 from labkit.errors import ParameterError
@@ -17,7 +18,7 @@ from labkit.llm_parallel.plots.marks import duration, legend_beside, require_col
 from labkit.viz.style import MPLSTYLE, PALETTE, new_axes
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-EXACT = 1e-17
+EXACT = 1e-18
 """Where a difference of zero is drawn on a logarithmic axis."""
 
 
@@ -43,8 +44,8 @@ def loss_overlay(
     Returns
     -------
     Figure
-        Left the losses, right the absolute differences on a logarithmic axis; points at the foot
-        are exactly equal.
+        Left the losses, right the absolute differences on a logarithmic axis, with exactly equal
+        ones at its foot.
     """
     several = dict(parallel) if isinstance(parallel, Mapping) else {"parallel": parallel}
     reference = np.asarray(single, dtype=float)
@@ -58,11 +59,17 @@ def loss_overlay(
     steps = np.arange(len(reference))
     left.plot(steps, reference, color=GRAY, linewidth=4, label="one process")
     for number, (name, losses) in enumerate(several.items()):
-        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-        left.plot(steps, losses, marker, color=color, label=name)
-        _difference(
-            right, steps, np.abs(np.asarray(losses, dtype=float) - reference), color, marker
-        )
+        style = {
+            "color": PALETTE[number % len(PALETTE)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": "",
+            "markerfacecolor": "none",
+            "markeredgewidth": 1.5,
+            "markersize": 5 + 2.5 * number,
+        }
+        left.plot(steps, losses, **style, label=name)
+        apart = np.abs(np.asarray(losses, dtype=float) - reference)
+        right.plot(steps, np.maximum(apart, EXACT), **style)
     left.set_ylabel("loss, measured here")
     _difference_axis(right, bound)
     for ax in (left, right):
@@ -84,16 +91,13 @@ def _two_axes() -> tuple[Figure, tuple[Axes, Axes]]:
     return figure, axes
 
 
-def _difference(
-    ax: Axes, steps: np.ndarray, difference: np.ndarray, color: str, marker: str
-) -> None:
-    ax.plot(steps, np.maximum(difference, EXACT), marker, color=color, clip_on=False, zorder=3)
-
-
 def _difference_axis(ax: Axes, bound: float | None) -> None:
     ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, 0.5 * EXACT), max(10 * high, 10 * bound if bound else 0, 1e-14))
+    high = max(10 * ax.get_ylim()[1], 10 * bound if bound else 0, 1e-14)
+    ax.set_ylim(0.2 * EXACT, high)
+    powers = range(-16, int(np.floor(np.log10(high))) + 1, 2)
+    ax.set_yticks([EXACT, *(10.0**k for k in powers)], ["0", *(f"$10^{{{k}}}$" for k in powers)])
+    ax.yaxis.set_minor_locator(NullLocator())
     if bound is not None:
         ax.axhline(bound, color=INK, linestyle="--", linewidth=1.2)
         ax.annotate(
@@ -107,10 +111,6 @@ def _difference_axis(ax: Axes, bound: float | None) -> None:
             fontsize=9,
         )
     ax.set_ylabel("|difference| of the losses")
-    ax.text(
-        0.98, 0.02, "at the foot: exactly equal", transform=ax.transAxes, ha="right", size=8.5,
-        color=GRAY,
-    )  # fmt: skip
 
 
 def collectives_figure(
@@ -140,14 +140,17 @@ def collectives_figure(
     """
     require_columns("measured", measured, ("bytes", "seconds"))
     ax = new_axes(ax, width_in=7.8, height_in=4.0)
+    handles = []
     for number, fit in enumerate([fits] if isinstance(fits, AlphaBeta) else list(fits)):
         color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         rows = _rows_of(measured, fit)
         ax.plot(rows["bytes"], rows["seconds"], marker, color=color, alpha=0.6, markersize=4.5)
         sizes = np.geomspace(rows["bytes"].min(), rows["bytes"].max(), 100)
+        ax.plot(sizes, fit.seconds(sizes), color=color)
         label = f"{fit.kind.replace('_', '-')}, {fit.size} ranks\n{_fit_words(fit)}"
-        ax.plot(sizes, fit.seconds(sizes), color=color, marker=marker, markevery=[0], label=label)
+        handles.append(Line2D([], [], color=color, marker=marker, label=label))
     ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(LogLocator(base=16))
     ax.set_yscale("log")
     ax.grid(axis="both")
     ax.xaxis.set_major_formatter(lambda value, _: _bytes(value))
@@ -155,7 +158,7 @@ def collectives_figure(
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("size of the message")
     ax.set_ylabel("time of a collective")
-    legend_beside(ax, title="points measured, lines fitted", alignment="left")
+    legend_beside(ax, handles=handles, title="points measured, lines fitted", alignment="left")
     ax.set_title(title)
     return ax
 
@@ -171,7 +174,7 @@ def _rows_of(measured: pd.DataFrame, fit: AlphaBeta) -> pd.DataFrame:
 
 
 def _fit_words(fit: AlphaBeta) -> str:
-    return f"{duration(fit.latency_s)} + {fit.bandwidth / 1e9:.3g} GB/s a link"
+    return f"{duration(fit.latency_s)}, {fit.bandwidth / 1e9:.3g} GB/s"
 
 
 def _bytes(value: float) -> str:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from labkit.llm_parallel.search import SearchResult
     from labkit.llm_parallel.tune import TuningResult
 
-STATE_MARKERS = {"illegal": "x", "out of memory": "v"}
 REASON_MARKERS = ("x", "v", "s", "P", "D")
 
 
@@ -41,9 +40,8 @@ def search_map(
     Parameters
     ----------
     result : SearchResult or DataFrame
-        Of `exhaustive`, or its map: one row a cell with the columns tp, pp, throughput (tokens a
-        second, the best of everything else, nan where nothing works) and reason ("" or why
-        nothing works: "illegal" or "out of memory").
+        Of `exhaustive`, or its map: one row a cell with the columns tp, pp, tokens_per_second (of
+        the best of everything else, nan where nothing works) and reason (what excludes most).
     title : str, optional
     ax : Axes, optional
         Where to draw; a new figure otherwise.
@@ -55,8 +53,8 @@ def search_map(
         pairs that break a rule, a gray cell with "OOM" those that never fit.
     """
     frame = result if isinstance(result, pd.DataFrame) else result.map
-    require_columns("result.map", frame, ("tp", "pp", "throughput", "reason"))
-    table = frame.pivot(index="tp", columns="pp", values="throughput").sort_index()
+    require_columns("result.map", frame, ("tp", "pp", "tokens_per_second", "reason"))
+    table = frame.pivot(index="tp", columns="pp", values="tokens_per_second").sort_index()
     reasons = frame.pivot(index="tp", columns="pp", values="reason").reindex_like(table)
     n_rows, n_columns = table.shape
     ax = new_axes(ax, width_in=min(0.62 * n_columns + 3.2, 9.0), height_in=0.5 * n_rows + 1.5)
@@ -69,6 +67,8 @@ def search_map(
     ax.imshow(share, cmap=scale.colormap(), vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(share):
         _cell(ax, row, column, value, str(reasons.iat[row, column]))
+    ax.vlines(np.arange(1, n_columns) - 0.5, -0.5, n_rows - 0.5, color="white", linewidth=1.5)
+    ax.hlines(np.arange(1, n_rows) - 0.5, -0.5, n_columns - 0.5, color="white", linewidth=1.5)
     row, column = np.unravel_index(np.nanargmax(speed), speed.shape)
     best = {"fill": False, "edgecolor": BEST, "linewidth": 3.0, "zorder": 4}
     ax.add_patch(_rectangle(int(row), int(column), **best))
@@ -86,7 +86,7 @@ def search_map(
 def _rectangle(row: int, column: int, **style: Any) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.48, row - 0.47), 0.96, 0.94, **style)
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, **style)
 
 
 def _cell(ax: Axes, row: int, column: int, share: float, reason: str) -> None:
@@ -213,7 +213,8 @@ def _failed_trials(ax: Axes, failed: pd.DataFrame) -> None:
         return
     reasons = failed["reason"] if "reason" in failed else pd.Series("failed", failed.index)
     foot = ax.get_xaxis_transform()
-    for place, (reason, rows) in enumerate(failed.groupby(reasons.replace("", "failed"))):
+    groups = sorted(failed.groupby(reasons.replace("", "failed")), key=lambda item: -len(item[1]))
+    for place, (reason, rows) in enumerate(groups):
         ax.plot(
             rows["number"],
             np.full(len(rows), 0.03),
@@ -245,7 +246,11 @@ def sensitivity_bars(frame: pd.DataFrame, *, title: str = "", ax: Axes | None = 
         Sobol index shows how much a choice acts together with others.
     """
     require_columns("frame", frame, ("choice", "shapley", "sobol_first", "sobol_total"))
-    shown = frame.sort_values("shapley", ascending=False, kind="stable")
+    shown = frame.dropna(subset="shapley").sort_values("shapley", ascending=False, kind="stable")
+    if not len(shown):
+        ax = new_axes(ax, width_in=5.6, height_in=1.2)
+        words_only(ax, "the throughput does not vary, so that no choice explains it")
+        return ax
     ax = new_axes(ax, width_in=7.4, height_in=0.36 * len(shown) + 1.4)
     rows = np.arange(len(shown))
     ax.barh(rows, shown["shapley"], height=0.62, color=pale(MODEL, 0.6), label="Shapley effect")
@@ -253,18 +258,15 @@ def sensitivity_bars(frame: pd.DataFrame, *, title: str = "", ax: Axes | None = 
     ax.plot(shown["sobol_first"], rows, "o", color=INK, label="Sobol index, alone")
     orange = OKABE_ITO["orange"]
     ax.plot(shown["sobol_total"], rows, "D", color=orange, label="Sobol index, with others")
-    ends = shown[["shapley", "sobol_first", "sobol_total"]].max(axis=1)
-    for row, share, end in zip(rows, shown["shapley"], ends, strict=True):
-        _say(ax, end, row, percent(share, 0))
-    ax.set_yticks(rows, [str(name).replace("_", " ") for name in shown["choice"]])
+    names = [
+        f"{str(name).replace('_', ' ')}  {percent(share, 0)}"
+        for name, share in zip(shown["choice"], shown["shapley"], strict=True)
+    ]
+    ax.set_yticks(rows, names)
     horizontal(ax)
-    ax.set_xlim(0, 1.12 * max(float(ends.max()), 0.05))
+    ax.set_xlim(left=min(0.0, float(shown["sobol_total"].min())))
     percent_axis(ax, "x")
     ax.set_xlabel("share of the variance explained")
     legend_beside(ax)
     ax.set_title(title)
     return ax
-
-
-def _say(ax: Axes, x: float, y: float, text: str) -> None:
-    ax.annotate(text, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=9)

@@ -27,6 +27,8 @@ UNITS = ("percent", "seconds")
 WRITTEN = 0.05
 """Share of the axis above which a segment has room for its own."""
 
+EDGE = {"edgecolor": "white", "linewidth": 0.6}
+
 
 def step_anatomy(
     step_times: StepTime | Sequence[StepTime],
@@ -57,7 +59,7 @@ def step_anatomy(
     if unit not in UNITS:
         raise ParameterError(not_allowed("unit", unit, UNITS))
     frame = anatomy_frame(step_times, labels)
-    ax = new_axes(ax, width_in=8.4, height_in=1.9 + 0.42 * len(frame))
+    ax = new_axes(ax, width_in=8.4, height_in=1.75 + 0.42 * len(frame))
     seconds = frame[list(PARTS)].to_numpy(dtype=float)
     total = seconds.sum(axis=1)
     scale = 1 / total if unit == "percent" else np.ones(len(total))
@@ -66,7 +68,7 @@ def step_anatomy(
     for (label, color), part in zip(PARTS.values(), seconds.T, strict=True):
         if not (part > 0).any():
             continue
-        ax.barh(rows, part * scale, left=left, height=0.66, color=color, label=label)
+        ax.barh(rows, part * scale, left=left, height=0.66, color=color, label=label, **EDGE)
         for row in np.flatnonzero(part * scale > WRITTEN * longest):
             ax.text(
                 left[row] + part[row] * scale[row] / 2,
@@ -129,7 +131,7 @@ def _finish(ax: Axes, frame: pd.DataFrame, unit: str, longest: float) -> None:
     if unit == "percent":
         ax.set_xticks(np.linspace(0, 1, 6))
         percent_axis(ax, "x")
-        ax.set_xlabel("share of the step (%), model")
+        ax.set_xlabel("share of the step, model")
     else:
         ax.set_xlabel("time of a step (s), model; numbers are % of the step")
     ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), ncols=3, fontsize=9)

@@ -51,18 +51,21 @@ def parity(
     -------
     Axes
         A point a run, a color and marker a set, with its mean absolute percentage error in the
-        legend. On the line the prediction is right; the band is within 10 %.
+        legend. On the line the prediction is right.
     """
     require_columns("rows", rows, ("measured", "predicted"))
     rows = rows if "set" in rows else rows.assign(set="runs")
     ax = new_axes(ax, width_in=7.2, height_in=4.8)
     values = rows[["measured", "predicted"]].to_numpy(dtype=float)
     low, high = 0.8 * np.nanmin(values), 1.25 * np.nanmax(values)
+    sets = sorted(rows.groupby("set", sort=False), key=lambda item: -len(item[1]))
+    places = {name: place for place, name in enumerate(dict.fromkeys(rows["set"]))}
+    for name, here in sets:
+        _parity_points(ax, here, str(name), places[name])
     ends = np.array([low, high])
-    ax.fill_between(ends, ends * (1 - BAND), ends * (1 + BAND), color="#eeeeee", label="± 10 %")
     ax.plot(ends, ends, color=INK, linewidth=1, label="ideal")
-    for number, (name, here) in enumerate(rows.groupby("set", sort=False)):
-        _parity_points(ax, here, str(name), number)
+    for share, label in ((1 - BAND, None), (1 + BAND, "± 10 %")):
+        ax.plot(ends, ends * share, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
@@ -102,7 +105,7 @@ def _parity_points(ax: Axes, rows: pd.DataFrame, name: str, number: int) -> None
         markersize=3 if many else 5.5,
         markeredgewidth=0 if many else 0.6,
         markeredgecolor="white",
-        alpha=0.6 if many else 1.0,
+        alpha=0.4 if many else 1.0,
         label=f"{name} (n = {len(rows):,})\nMAPE {percent(error)}",
     )
 
@@ -136,7 +139,9 @@ def calibration_figure(
     known = {field.name: field.metadata for field in dataclasses.fields(Efficiency)}
     spread = np.array([known.get(name, {}).get("sigma", np.nan) for name in frame["name"]])
     reach = np.exp(NORMAL_90 * spread)
-    ax.hlines(rows - 0.16, 1 / reach, reach, color=pale(GRAY, 0.6), linewidth=5, label="prior")
+    ax.hlines(
+        rows - 0.16, 1 / reach, reach, color=pale(GRAY, 0.6), linewidth=5, label="prior, 90 %"
+    )
     ax.hlines(rows + 0.16, ratios[:, 1], ratios[:, 2], color=MODEL, linewidth=2)
     for sure, label in ((True, "fitted to the runs"), (False, "fitted, not identified")):
         here = frame["identified"].to_numpy(dtype=bool) == sure

@@ -142,6 +142,21 @@ class LLMParallelConfig:
         values = {name: getattr(self, name) for name in names}
         return ParallelConfig(dp=self.n_devices // (self.tp * self.pp), **values)
 
+    def real_model(self) -> ModelConfig:
+        """Shape of the small model that is trained for real: two layers a stage."""
+        return model_preset("gpt-tiny", num_layers=2 * self.real_pp)
+
+    def real_strategy(self) -> ParallelConfig:
+        """Strategy of the real run, in 64-bit numbers so that equality can be told."""
+        return ParallelConfig(
+            tp=self.real_tp,
+            pp=self.real_pp,
+            dp=self.real_dp,
+            global_batch_size=4 * self.real_pp * self.real_dp,
+            param_dtype="float64",
+            grad_dtype="float64",
+        )
+
     def validate(self) -> LLMParallelConfig:
         """Check every choice, and the strategy against model and devices.
 
@@ -196,6 +211,11 @@ class LLMParallelConfig:
         if self.run_real and processes > MAX_PROCESSES:
             raise ParameterError(
                 f"real_tp * real_pp * real_dp = {processes} processes; use {MAX_PROCESSES} at most."
+            )
+        heads = self.real_model().heads
+        if heads % self.real_tp:
+            raise ParameterError(
+                f"real_tp={self.real_tp}: the small model has {heads} heads; use 1, 2 or 4."
             )
 
     def _check_files(self) -> None:

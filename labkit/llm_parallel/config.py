@@ -244,7 +244,9 @@ class ParallelConfig:
         parts = [f"TP{self.tp}"] + ([f"CP{self.cp}"] if self.cp > 1 else [])
         parts += [f"PP{self.pp}"] + ([f"v{self.virtual_pp}"] if self.virtual_pp > 1 else [])
         parts += [f"DP{self.dp}", f"b{self.micro_batch_size}", f"ZeRO-{self.zero_stage}"]
+        parts += ["SP"] if self.sequence_parallel else []
         parts += [self.recompute] if self.recompute != "none" else []
+        parts += [self.schedule] if self.schedule not in ("1f1b", "interleaved_1f1b") else []
         return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The real run of the study: does the parallel training compute what one process computes?
+"""The real run of the study: the parallel training must compute what one process computes.
 
 Equality is tested after several optimizer steps: a gradient that is scaled, dropped or added twice
 shows in the second loss, never in the first.

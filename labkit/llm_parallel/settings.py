@@ -182,8 +182,8 @@ class LLMParallelConfig:
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise ParameterError(not_allowed(name, getattr(self, name), allowed))
         positive = ("n_devices", "global_batch_size", "tp", "pp", "virtual_pp", "micro_batch_size")
-        limits = {name: (1, MAX_SIZE) for name in positive}
-        limits |= {name: (1, MAX_PROCESSES) for name in ("real_tp", "real_pp", "real_dp")}
+        limits = dict.fromkeys(positive, (1, MAX_SIZE))
+        limits |= dict.fromkeys(("real_tp", "real_pp", "real_dp"), (1, MAX_PROCESSES))
         limits |= {"zero_stage": (0, 3), "n_trials": (0, 100_000), "real_steps": (2, 10_000)}
         limits |= {"seed": (0, MAX_SEED)}
         for name, (low, high) in limits.items():

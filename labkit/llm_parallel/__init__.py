@@ -66,6 +66,7 @@ _EXPORTS = {
     "ParallelConfig": "config",
     "SYSTEMS": "systems",
     "SystemConfig": "system",
+    "best_for_megatron": "study",
     "best_strategy": "study",
     "calibrate": "calibrate",
     "cards": "study",

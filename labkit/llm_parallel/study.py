@@ -31,6 +31,7 @@ from labkit.llm_parallel.evidence import (
     machine,
 )
 from labkit.llm_parallel.export import write_export
+from labkit.llm_parallel.export_megatron import to_megatron_args
 from labkit.llm_parallel.memory import memory_breakdown
 from labkit.llm_parallel.models import MODELS, model_preset
 from labkit.llm_parallel.objective import SimulatedCluster
@@ -46,6 +47,9 @@ from labkit.llm_parallel.systems import system_preset
 from labkit.llm_parallel.tune import TuningResult, tune
 
 Progress = Callable[[int, int, str], None]
+MEMORY_SHARE = 0.95
+"""Of a device's memory that a strategy may use: measured peaks on Frontier were 2 to 4 % above such
+formulas, for fragmentation and the libraries' own buffers."""
 PACKAGES = ("numpy", "scipy", "pandas", "torch", "optuna")
 GUIDED_TRIALS = 8
 """Measurements that ranking by the model gets in the search experiment."""
@@ -158,9 +162,10 @@ class LLMParallelResults:
         written = [folder / name for name in texts]
         best = best_strategy(self.found)
         if best is not None:
+            model = self.config.model_config()
             written += write_export(
-                folder / "launch", self.config.model_config(), best, system=self.machine
-            )
+                folder / "launch", model, best, system=self.machine
+            ).files.values()
         return written
 
     def _provenance(self) -> dict[str, Any]:
@@ -226,17 +231,30 @@ def find_best(
 
 
 def strategies(config: LLMParallelConfig, system: SystemConfig) -> Space:
-    """All strategies of the devices of a configuration."""
-    return search_space(config.model_config(), system, config.n_devices, config.global_batch_size)
+    """All strategies of the devices of a configuration, with room for what memory is lost to."""
+    roomy = system.replace(hbm_bytes=MEMORY_SHARE * system.hbm_bytes)
+    return search_space(config.model_config(), roomy, config.n_devices, config.global_batch_size)
 
 
 def best_strategy(found: SearchResult) -> ParallelConfig | None:
     """Return the fastest strategy, None where none can run."""
-    if found.frame.empty:
-        return None
-    row = found.frame.iloc[0]
-    fields = ParallelConfig.__dataclass_fields__
-    return ParallelConfig(**{name: _plain(row[name]) for name in fields if name in row})
+    return None if found.frame.empty else _strategy(found.frame.iloc[0])
+
+
+def best_for_megatron(config: LLMParallelConfig, found: SearchResult) -> ParallelConfig | None:
+    """Return the fastest strategy that Megatron-LM has words for, None where there is none.
+
+    Its main branch has no zero-bubble schedules, for example.
+    """
+    model = config.model_config()
+    for place in range(len(found.frame)):
+        strategy = _strategy(found.frame.iloc[place])
+        try:
+            to_megatron_args(model, strategy)
+        except ParameterError:
+            continue
+        return strategy
+    return None
 
 
 def importance(config: LLMParallelConfig, system: SystemConfig) -> pd.DataFrame:
@@ -364,5 +382,8 @@ def _counted(progress: Progress | None, what: str) -> Callable[[int, int], None]
     return lambda done, total: progress(done, total, what)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _strategy(row: pd.Series) -> ParallelConfig:
+    values = {name: row[name] for name in ParallelConfig.__dataclass_fields__}
+    return ParallelConfig(
+        **{k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    )

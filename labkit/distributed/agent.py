@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> None:
     folder, *rest = arguments
     os.environ[AGENT_VARIABLE] = str(os.getpid())
     record = Path(folder) / f"agent-{socket.gethostname()}-{os.getpid()}.json"
-    replace_text(record, json.dumps({"started": time.time()}))
+    step = [os.environ.get(f"SLURM_{name}_ID", "") for name in ("JOB", "STEP")]
+    replace_text(record, json.dumps({"started": time.time(), "slurm_step": ".".join(step)}))
     before = oom_kills()
 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

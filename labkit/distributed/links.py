@@ -46,7 +46,7 @@ from labkit.errors import ParameterError
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "p2p")
 MIN_SIZES = 3
-_SMALLEST_SPREAD = 1e-9
+_EXACT = 1e-9
 _NORMAL_MAD = 0.6745
 
 
@@ -194,7 +194,7 @@ def fit_alpha_beta(table: pd.DataFrame, size: int, kind: str = "all_reduce") -> 
 
     def residuals(logs: np.ndarray) -> np.ndarray:
         latency, inverse = np.exp(logs) * unit
-        return np.sqrt(weights) * np.log((latency + inverse * moved) / seconds)
+        return np.log((latency + inverse * moved) / seconds)
 
     logs, spread = _robust_minimum(residuals, weights)
     latency, inverse = np.exp(logs) * unit
@@ -253,7 +253,7 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray:
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
     wrong = ~(np.isfinite(values) & (values > 0))
     if wrong.any():
-        given = table[name].iloc[int(np.argmax(wrong))]
+        given = table[name].tolist()[int(np.argmax(wrong))]
         raise ParameterError(f"{name}={given!r} in the table: use numbers above 0.")
     return values
 
@@ -269,15 +269,32 @@ def _robust_minimum(
     residuals: Callable[[np.ndarray], np.ndarray], weights: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Minimize with a guess of the spread, then again with the spread that was found."""
+    roots = np.sqrt(weights)
     logs, spread = np.zeros(2), 0.1
     for _ in range(3):
         found = least_squares(
-            residuals, logs, loss="soft_l1", f_scale=spread, bounds=(-30, 30), xtol=1e-14
+            lambda logs: roots * residuals(logs),
+            logs,
+            loss=lambda squares: _weighted_soft_l1(squares, weights),
+            f_scale=spread,
+            bounds=(-30, 30),
+            xtol=1e-14,
         )
         logs = found.x
-        sizes = np.abs(residuals(logs)) / np.sqrt(weights)
-        spread = max(float(np.median(sizes)) / _NORMAL_MAD, _SMALLEST_SPREAD)
+        spread = max(_weighted_median(np.abs(residuals(logs)), weights) / _NORMAL_MAD, _EXACT)
     return logs, spread
+
+
+def _weighted_soft_l1(squares: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Value and derivatives of a loss that damps residuals by their size, not by their weight."""
+    inner = 1 + squares / weights
+    return np.stack([2 * weights * (np.sqrt(inner) - 1), inner**-0.5, -0.5 * inner**-1.5 / weights])
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
 def _standard_errors(
@@ -291,12 +308,12 @@ def _standard_errors(
 ) -> np.ndarray:
     """Errors of latency and inverse bandwidth: bread, meat and bread of the damped loss."""
     predicted = latency + inverse * moved
-    residual = np.sqrt(weights) * np.log(predicted / seconds)
+    residual = np.log(predicted / seconds)
     damping = 1 / np.sqrt(1 + (residual / spread) ** 2)
     scale = np.array([seconds.min(), np.median(seconds / moved)])
     slopes = np.column_stack([1 / predicted, moved / predicted]) * scale
-    slopes *= np.sqrt(weights)[:, None]
-    bread = np.linalg.pinv((slopes * damping[:, None] ** 3).T @ slopes)
-    leverage = np.minimum(damping**3 * np.einsum("ni,ij,nj->n", slopes, bread, slopes), 0.99)
-    meat = (slopes * (residual * damping / (1 - leverage))[:, None] ** 2).T @ slopes
+    bread = np.linalg.pinv((slopes * (weights * damping**3)[:, None]).T @ slopes)
+    leverage = weights * damping**3 * np.einsum("ni,ij,nj->n", slopes, bread, slopes)
+    score = weights * residual * damping / (1 - np.minimum(leverage, 0.99))
+    meat = (slopes * score[:, None] ** 2).T @ slopes
     return np.sqrt(np.diag(bread @ meat @ bread)) * scale

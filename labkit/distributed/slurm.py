@@ -7,12 +7,13 @@ all it needs are the variables that Slurm sets for a job.
 
 from __future__ import annotations
 
-import logging
+import json
 import math
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,6 @@ from labkit.distributed.launch import prepared_folder, require_seconds
 from labkit.distributed.verdict import Launch, conclude
 from labkit.errors import LabkitError, ParameterError
 
-_logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _QUEUE_POLL_SECONDS = 15.0
 _ENDING_SECONDS = 60.0
@@ -283,7 +283,8 @@ class _Step:
     """A script that runs inside an allocation."""
 
     def __init__(self, script: Path) -> None:
-        with (script.parent / "agent.log").open("wb") as log:
+        self._folder = script.parent
+        with (self._folder / "agent.log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["bash", str(script)],
                 stdin=subprocess.DEVNULL,
@@ -297,15 +298,23 @@ class _Step:
         return self._process.poll() is None
 
     def end(self) -> None:
-        """Ask srun to end its step, which it does on SIGTERM."""
-        if self._process.poll() is not None:
+        """Cancel the step, whose processes then end before srun does."""
+        if not self.runs():
             return
-        os.killpg(self._process.pid, 15)
+        steps = {_step(path) for path in self._folder.glob("agent-*.json")} - {"."}
+        if not steps:
+            os.killpg(self._process.pid, signal.SIGTERM)
+        for step in steps:
+            subprocess.run(["scancel", step], capture_output=True, check=False)
         try:
             self._process.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def _step(record: Path) -> str:
+    return str(json.loads(record.read_text()).get("slurm_step", "."))
 
 
 def _wait(job: _Job | _Step, folder: Path, timeout_s: float) -> int | None:

@@ -6,8 +6,6 @@ in milliseconds.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets as widgets
@@ -15,6 +13,7 @@ import numpy as np
 
 from labkit.choices import require_whole
 from labkit.errors import LabkitError, ParameterError
+from labkit.llm_parallel import controls
 from labkit.llm_parallel.columns import ParallelColumns
 from labkit.llm_parallel.config import (
     RECOMPUTE,
@@ -32,10 +31,18 @@ from labkit.llm_parallel.rules import check, legality
 from labkit.llm_parallel.schedule import Timeline, pipeline_schedule, simulate
 from labkit.llm_parallel.system import Efficiency, SystemConfig
 
-GOOD, BAD = "#00805c", "#c04f00"
-"""Colors of a verdict that read on white and on black."""
-NAME_WIDTH = "104px"
-CONTROL_WIDTH = "300px"
+CONTROLLED = (
+    "tp",
+    "pp",
+    "virtual_pp",
+    "micro_batch_size",
+    "zero_stage",
+    "recompute",
+    "schedule",
+    "sequence_parallel",
+    "flash_attention",
+)
+"""Fields of a strategy that have a control."""
 MICRO_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 CHUNKS = (1, 2, 3, 4, 6, 8)
 
@@ -109,19 +116,17 @@ class StrategyExplorer(widgets.VBox):  # type: ignore[misc]
         self._make_controls()
         self.verdict = widgets.HTML().add_class("labkit-strategy-verdict")
         self.picture = widgets.HTML().add_class("labkit-strategy-picture")
-        for control in self.controls.values():
+        for control in self.inputs.values():
             control.observe(self._changed, names="value")
-        box = widgets.HBox(list(self.controls.values()), layout={"flex_flow": "row wrap"})
+        box = widgets.HBox(list(self.inputs.values()), layout={"flex_flow": "row wrap"})
         super().__init__([box, self.verdict, self.picture])
         self.add_class("labkit-strategy-explorer")
         self.draw()
 
     @property
-    def controls(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, Any]:
         """Field of a strategy to its control."""
-        names = ("tp", "pp", "virtual_pp", "micro_batch_size", "zero_stage", "recompute")
-        names += ("schedule", "sequence_parallel", "flash_attention")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in CONTROLLED}
 
     @property
     def strategy(self) -> ParallelConfig:
@@ -132,7 +137,7 @@ class StrategyExplorer(widgets.VBox):  # type: ignore[misc]
         ParameterError
             It breaks a rule; the message says what to use.
         """
-        chosen = {name: control.value for name, control in self.controls.items()}
+        chosen = {name: control.value for name, control in self.inputs.items()}
         dp = _data_parallel(chosen["tp"], chosen["pp"], self.base.cp, self.n_devices)
         _require_batch(self.global_batch_size, dp, chosen["micro_batch_size"])
         strategy = self.base.replace(dp=dp, global_batch_size=self.global_batch_size, **chosen)
@@ -144,7 +149,7 @@ class StrategyExplorer(widgets.VBox):  # type: ignore[misc]
         try:
             strategy = self.strategy
         except LabkitError as exc:
-            self.verdict.value = _verdict("breaks a rule", str(exc), good=False)
+            self.verdict.value = controls.verdict("breaks a rule", str(exc), good=False)
             self.picture.value = f'<div style="opacity:0.25">{self._drawing}</div>'
             return
         time = step_time(self.model, strategy, self.system, efficiency=self.efficiency)
@@ -158,16 +163,22 @@ class StrategyExplorer(widgets.VBox):  # type: ignore[misc]
         start, layers = self.base, self.model.num_layers
         powers = [2**k for k in range(1 + int(np.log2(8 * self.system.node_size)))]
         depths = [k for k in range(1, layers + 1) if layers % k == 0]
-        self.tp = _slider("TP", start.tp, [*powers, 3, 5, 6, 12])
-        self.pp = _slider("PP", start.pp, [*depths, *(k for k in (5, 7, 10) if k <= layers)])
-        self.virtual_pp = _slider("chunks (v)", start.virtual_pp, CHUNKS)
-        self.micro_batch_size = _slider("micro-batch", start.micro_batch_size, MICRO_BATCHES)
-        self.zero_stage = _dropdown("ZeRO", start.zero_stage, [(str(k), k) for k in range(4)])
-        self.recompute = _dropdown("recompute", start.recompute, RECOMPUTE)
+        self.tp = controls.slider("TP", start.tp, [*powers, 3, 5, 6, 12])
+        self.pp = controls.slider(
+            "PP", start.pp, [*depths, *(k for k in (5, 7, 10) if k <= layers)]
+        )
+        self.virtual_pp = controls.slider("chunks (v)", start.virtual_pp, CHUNKS)
+        self.micro_batch_size = controls.slider(
+            "micro-batch", start.micro_batch_size, MICRO_BATCHES
+        )
+        self.zero_stage = controls.dropdown(
+            "ZeRO", start.zero_stage, [(str(k), k) for k in range(4)]
+        )
+        self.recompute = controls.dropdown("recompute", start.recompute, RECOMPUTE)
         names = [(NAMES.get(kind, kind), kind) for kind in SCHEDULES]
-        self.schedule = _dropdown("schedule", start.schedule, names)
-        self.sequence_parallel = _checkbox("sequence parallel", start.sequence_parallel)
-        self.flash_attention = _checkbox("flash attention", start.flash_attention)
+        self.schedule = controls.dropdown("schedule", start.schedule, names)
+        self.sequence_parallel = controls.checkbox("sequence parallel", start.sequence_parallel)
+        self.flash_attention = controls.checkbox("flash attention", start.flash_attention)
 
     def _changed(self, _change: object) -> None:
         self.draw()
@@ -195,7 +206,7 @@ def strategy_words(strategy: ParallelConfig, time: StepTime, system: SystemConfi
         f"{amount(float(time.tokens_per_second[0]))} tokens/s (model); {strategy.label()}, "
         f"m = {strategy.num_microbatches}"
     )
-    return _verdict("fits" if fits else "out of memory", words, good=fits)
+    return controls.verdict("fits" if fits else "out of memory", words, good=fits)
 
 
 def schedule_explorer(
@@ -241,21 +252,21 @@ class ScheduleExplorer(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, kind: str, pp: int, num_microbatches: int, virtual_pp: int) -> None:
         names = [(NAMES.get(name, name), name) for name in SCHEDULES]
-        self.schedule = _dropdown("schedule", kind, names)
-        self.pp = _whole("stages (p)", pp, 16)
-        self.num_microbatches = _whole("micro-batches", num_microbatches, 64)
-        self.virtual_pp = _whole("chunks (v)", virtual_pp, 4)
-        self.backward = _ratio("backward", 2.0, 0.5, 3.0)
-        self.p2p = _ratio("message", 0.0, 0.0, 1.0)
+        self.schedule = controls.dropdown("schedule", kind, names)
+        self.pp = controls.whole("stages (p)", pp, 16)
+        self.num_microbatches = controls.whole("micro-batches", num_microbatches, 64)
+        self.virtual_pp = controls.whole("chunks (v)", virtual_pp, 4)
+        self.backward = controls.ratio("backward", 2.0, 0.5, 3.0)
+        self.p2p = controls.ratio("message", 0.0, 0.0, 1.0)
         self.verdict = widgets.HTML().add_class("labkit-schedule-verdict")
         self.picture = widgets.HTML().add_class("labkit-schedule-picture")
         self.timeline: Timeline | None = None
         self._drawing = ""
-        controls = [self.schedule, self.pp, self.num_microbatches, self.virtual_pp]
-        controls += [self.backward, self.p2p]
-        for control in controls:
+        shown = [self.schedule, self.pp, self.num_microbatches, self.virtual_pp]
+        shown += [self.backward, self.p2p]
+        for control in shown:
             control.observe(self._changed, names="value")
-        box = widgets.HBox(controls, layout={"flex_flow": "row wrap"})
+        box = widgets.HBox(shown, layout={"flex_flow": "row wrap"})
         super().__init__([box, self.verdict, self.picture])
         self.add_class("labkit-schedule-explorer")
         self.draw()
@@ -269,7 +280,7 @@ class ScheduleExplorer(widgets.VBox):  # type: ignore[misc]
                 order, forward=1.0, backward=self.backward.value, p2p=self.p2p.value
             )
         except LabkitError as exc:
-            self.verdict.value = _verdict("no such schedule", str(exc), good=False)
+            self.verdict.value = controls.verdict("no such schedule", str(exc), good=False)
             self.picture.value = f'<div style="opacity:0.25">{self._drawing}</div>'
             return
         self.verdict.value = schedule_words(self.timeline)
@@ -296,12 +307,12 @@ def schedule_words(timeline: Timeline) -> str:
     if np.isfinite(timeline.formula):
         formula = f"{percent(timeline.formula)} by the closed form"
     held = timeline.peak_in_flight
+    what = "model chunks of micro-batches" if timeline.schedule.v > 1 else "micro-batches"
     words = (
-        f"of the devices' time, simulated; {formula}. A step takes {timeline.makespan:.4g} forward "
-        f"passes of a stage; rank {int(np.argmax(held))} holds most micro-batches: {max(held)}"
+        f"simulated; {formula}. A step takes {timeline.makespan:.4g} forward "
+        f"passes of a stage; rank {int(np.argmax(held))} holds most: {max(held)} {what}."
     )
-    words += " model chunks of them." if timeline.schedule.v > 1 else "."
-    return _verdict(f"{percent(timeline.bubble_fraction)} idle", words, good=True)
+    return controls.verdict(f"{percent(timeline.bubble_fraction)} idle", words, good=True)
 
 
 def _start(
@@ -320,10 +331,10 @@ def _start(
                 candidates.append(
                     ParallelConfig(tp=tp, pp=pp, dp=dp, global_batch_size=batch, recompute="full")
                 )
-    columns = ParallelColumns.of(candidates) if candidates else None
-    legal = [] if columns is None else np.flatnonzero(legality(model, columns) < 0)
-    if columns is None or not len(legal):
-        return ParallelConfig(dp=1, global_batch_size=batch, recompute="full")
+    columns = ParallelColumns.of(candidates or [ParallelConfig(global_batch_size=batch)])
+    legal = np.flatnonzero(legality(model, columns) < 0) if candidates else np.empty(0, int)
+    if not len(legal):
+        return ParallelConfig(global_batch_size=batch, recompute="full")
     time = step_time(model, columns.take(legal), system, efficiency=efficiency)
     cost = np.where(time.fits, time.total, 1e30 * time.memory_bytes)
     return candidates[int(legal[np.argmin(cost)])]
@@ -356,41 +367,3 @@ def _require_batch(batch: int, dp: int, micro_batch: int) -> None:
             f"micro_batch_size={micro_batch} does not divide the {batch // dp} sequences of a "
             f"replica; use {near}."
         )
-
-
-def _verdict(verdict: str, words: str, *, good: bool) -> str:
-    color = GOOD if good else BAD
-    return f'<b style="color:{color}">{html.escape(verdict)}</b>: {html.escape(words)}'
-
-
-def _slider(name: str, value: int, options: Iterable[int]) -> widgets.SelectionSlider:
-    return _styled(
-        widgets.SelectionSlider(value=value, options=sorted({value, *options}), description=name)
-    )
-
-
-def _whole(name: str, value: int, high: int) -> widgets.IntSlider:
-    return _styled(widgets.IntSlider(value=value, min=1, max=high, description=name))
-
-
-def _ratio(name: str, value: float, low: float, high: float) -> widgets.FloatSlider:
-    slider = widgets.FloatSlider(
-        value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f"
-    )
-    return _styled(slider)
-
-
-def _dropdown(name: str, value: object, options: Iterable[Any]) -> widgets.Dropdown:
-    return _styled(widgets.Dropdown(value=value, options=list(options), description=name))
-
-
-def _checkbox(name: str, value: bool) -> widgets.Checkbox:
-    box = widgets.Checkbox(value=value, description=name, indent=False)
-    box.layout.width, box.layout.margin = "150px", "2px 0 2px 12px"
-    return box
-
-
-def _styled(control: Any) -> Any:
-    control.style.description_width = NAME_WIDTH
-    control.layout.width = CONTROL_WIDTH
-    return control

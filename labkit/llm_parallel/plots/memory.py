@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -49,12 +51,13 @@ def memory_by_stage(
         bars.append(ax.bar(stages, part, width=width, bottom=foot, color=color, label=label))
         foot += part
     label = f"memory of a device: {limit:.3g} GiB"
-    handles = [ax.axhline(limit, color=INK, linewidth=1.4, linestyle="--", label=label)]
+    handles: list[Any] = [ax.axhline(limit, color=INK, linewidth=1.4, linestyle="--", label=label)]
     over = tops > limit
     if over.any():
         left, right = stages[over] - width / 2, stages[over] + width / 2
-        red = {"color": FAILED, "linewidth": 3, "label": "does not fit"}
-        handles.append(ax.hlines(tops[over], left, right, **red))
+        handles.append(
+            ax.hlines(tops[over], left, right, color=FAILED, linewidth=3, label="does not fit")
+        )
     ax.set_ylim(0, 1.05 * max(float(tops.max()), limit))
     _stage_axis(ax, stages)
     ax.set_ylabel("memory of a device (GiB)")

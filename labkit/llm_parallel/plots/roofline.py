@@ -110,7 +110,14 @@ def roofline(
     ax = new_axes(ax, width_in=7.8, height_in=4.2)
     for table, color in zip(tables, PALETTE, strict=False):
         for row, marker in zip(table.itertuples(), MARKERS, strict=True):
-            ax.plot(row.intensity, row.achieved / 1e12, marker, color=color, markersize=6.5)
+            ax.plot(
+                row.intensity,
+                row.achieved / 1e12,
+                marker,
+                color=color,
+                markersize=7.5,
+                markeredgecolor="white",
+            )
     width = float(ParallelColumns.of(strategies[0]).param_bytes[0])
     peak = float(system.peak_flops_of(np.array(width))) / 1e12
     intensities = np.concatenate([table["intensity"] for table in tables])
@@ -124,7 +131,7 @@ def roofline(
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(*ends)
-    ax.set_ylim(top=1.6 * peak)
+    ax.set_ylim(top=1.3 * peak)
     _roof_axes(ax, strategies, tables[0]["product"].tolist())
     ax.set_title(title)
     return ax

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def loss_overlay(
     steps = np.arange(len(reference))
     left.plot(steps, reference, color=GRAY, linewidth=4, label="one process")
     for number, (name, losses) in enumerate(several.items()):
-        style = {
+        style: dict[str, Any] = {
             "color": PALETTE[number % len(PALETTE)],
             "marker": MARKERS[number % len(MARKERS)],
             "linestyle": "",

@@ -69,9 +69,9 @@ def search_map(
         _cell(ax, row, column, value, str(reasons.iat[row, column]))
     ax.vlines(np.arange(1, n_columns) - 0.5, -0.5, n_rows - 0.5, color="white", linewidth=1.5)
     ax.hlines(np.arange(1, n_rows) - 0.5, -0.5, n_columns - 0.5, color="white", linewidth=1.5)
-    row, column = np.unravel_index(np.nanargmax(speed), speed.shape)
+    best_row, best_column = np.unravel_index(np.nanargmax(speed), speed.shape)
     best = {"fill": False, "edgecolor": BEST, "linewidth": 3.0, "zorder": 4}
-    ax.add_patch(_rectangle(int(row), int(column), **best))
+    ax.add_patch(_rectangle(int(best_row), int(best_column), **best))
     ax.set_xticks(range(n_columns), [f"{pp:g}" for pp in table.columns])
     ax.set_yticks(range(n_rows), [f"{tp:g}" for tp in table.index])
     ax.invert_yaxis()
@@ -107,7 +107,7 @@ def _map_legend(ax: Axes, best: float, reasons: pd.DataFrame) -> None:
     if (reasons == "out of memory").to_numpy().any():
         entries.append(Patch(facecolor=pale(FAILED, 0.25), label="out of memory"))
     if (~reasons.isin(["", "out of memory"])).to_numpy().any():
-        cross = {"color": "#999999", "linestyle": "", "marker": "x"}
+        cross: dict[str, Any] = {"color": "#999999", "linestyle": "", "marker": "x"}
         entries += ax.plot([], [], **cross, label="breaks a rule")
     legend_beside(ax, handles=entries)
 

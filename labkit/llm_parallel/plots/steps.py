@@ -27,7 +27,7 @@ UNITS = ("percent", "seconds")
 WRITTEN = 0.05
 """Share of the axis above which a segment has room for its own."""
 
-EDGE = {"edgecolor": "white", "linewidth": 0.6}
+EDGE: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6}
 
 
 def step_anatomy(

@@ -20,7 +20,7 @@ from labkit.llm_parallel.plots.pipeline import KINDS
 if TYPE_CHECKING:
     from labkit.llm_parallel.schedule import Timeline
 
-LEFT, RIGHT, TOP, FOOT = 46, 8, 12, 36
+LEFT, RIGHT, TOP, FOOT = 46, 8, 20, 38
 """Margins of a picture with axes, in pixels."""
 SEPARATE = 24
 MAX_LABELS = 16
@@ -30,7 +30,7 @@ CHARACTER_PX = 6.2
 
 
 def memory_svg(
-    frame: pd.DataFrame, hbm_bytes: float, *, width_px: int = 640, height_px: int = 240
+    frame: pd.DataFrame, hbm_bytes: float, *, width_px: int = 720, height_px: int = 250
 ) -> str:
     """Memory of a device by pipeline stage and component; see `memory_by_stage`.
 
@@ -75,14 +75,14 @@ def memory_svg(
         shapes.append(_hint(left[stage], TOP, slot, base - TOP, "\n".join(said)))
     for stage in range(0, n, -(-n // MAX_LABELS)):
         shapes.append(_text(left[stage] + slot / 2, base + 15, str(stage), "middle"))
-    shapes.append(_text(LEFT, height_px - 4, "pipeline stage"))
-    shapes.append(_text(4, TOP - 1, "GiB"))
+    shapes.append(_text(LEFT + n * slot / 2, height_px - 5, "pipeline stage", "middle"))
+    shapes.append(_text(4, TOP - 8, "memory of a device (GiB)"))
     present = [name for name, column in zip(names, parts.T, strict=True) if (column > 0).any()]
     key = _key((COMPONENTS[name][1], COMPONENTS[name][0]) for name in present)
     return _svg(shapes, width_px, height_px) + key
 
 
-def anatomy_svg(parts: Mapping[str, float], *, width_px: int = 640) -> str:
+def anatomy_svg(parts: Mapping[str, float], *, width_px: int = 720) -> str:
     """Parts of the time of a step as one bar; see `step_anatomy`.
 
     Parameters
@@ -198,7 +198,7 @@ def _y_axis(high: float, width_px: int, height_px: int) -> str:
 def _limit_line(y: float, limit: float, width_px: int) -> str:
     line = f'x1="{LEFT}" x2="{width_px - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
     style = 'stroke="currentColor" stroke-width="1.5" stroke-dasharray="6 4"'
-    said = _text(width_px - RIGHT, y - 4, f"memory of a device: {limit:.3g} GiB", "end")
+    said = _text(width_px - RIGHT, y - 4, f"has {limit:.3g} GiB", "end")
     return f"<line {line} {style}/>{said}"
 
 
@@ -223,7 +223,13 @@ def _hint(x: float, y: float, wide: float, tall: float, text: str) -> str:
     return f'<rect {place} fill-opacity="0"><title>{html.escape(text)}</title></rect>'
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", color: str = "currentColor") -> str:
+def _text(
+    x: float | np.floating,
+    y: float | np.floating,
+    text: str,
+    anchor: str = "start",
+    color: str = "currentColor",
+) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{color}"'
     return f"<text {place}>{html.escape(text)}</text>"
 

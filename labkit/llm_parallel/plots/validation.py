@@ -136,9 +136,8 @@ def calibration_figure(
     prior = frame["prior"].to_numpy(dtype=float)
     ratios = frame[["value", "low", "high"]].to_numpy(dtype=float) / prior[:, None]
     rows = np.arange(len(frame))
-    known = {field.name: field.metadata for field in dataclasses.fields(Efficiency)}
-    spread = np.array([known.get(name, {}).get("sigma", np.nan) for name in frame["name"]])
-    reach = np.exp(NORMAL_90 * spread)
+    spread = {field.name: field.metadata["sigma"] for field in dataclasses.fields(Efficiency)}
+    reach = np.exp(NORMAL_90 * np.array([spread[name] for name in frame["name"]]))
     ax.hlines(
         rows - 0.16, 1 / reach, reach, color=pale(GRAY, 0.6), linewidth=5, label="prior, 90 %"
     )

@@ -136,7 +136,7 @@ def _label_axes(ax: Axes, timeline: Timeline, unit: str) -> None:
         held = str(timeline.peak_in_flight[rank])
         ax.text(1.012, rank, held, transform=side, va="center", fontsize=8.5, color=INK)
     ax.text(1.012, schedule.p - 0.4, "held", transform=side, va="top", fontsize=8.5, color=GRAY)
-    ax.set_title(_title(timeline))
+    ax.set_title(_title(timeline), loc="left")
     below = ax.transAxes + ScaledTranslation(0, -0.48, ax.figure.dpi_scale_trans)
     ax.legend(
         handles=_patches(timeline),

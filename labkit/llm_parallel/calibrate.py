@@ -29,7 +29,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -39,10 +38,10 @@ from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
 from labkit.llm_parallel.columns import ModelColumns, ParallelColumns
 from labkit.llm_parallel.config import ModelConfig, ParallelConfig
-from labkit.llm_parallel.cost import step_time
+from labkit.llm_parallel.cost import step_seconds
 from labkit.llm_parallel.flops import model_flops
 from labkit.llm_parallel.posterior import Posterior, Predict, differences, maximize
-from labkit.llm_parallel.runs import Runs
+from labkit.llm_parallel.runs import Fold, Runs
 from labkit.llm_parallel.system import Efficiency, SystemConfig
 
 TAILS = (math.inf, 10.0, 4.0)
@@ -169,7 +168,7 @@ def cross_validate(
     system: SystemConfig,
     *,
     folds: int = 2,
-    by: Literal["hash", "group"] = "hash",
+    by: Fold = "hash",
     interval: float = 0.9,
     fit: Sequence[str] | None = None,
     prior_weight: float = 1.0,
@@ -182,8 +181,8 @@ def cross_validate(
         As in `calibrate`.
     folds : int
         2 or more; see `Runs.folds` for how rows are divided.
-    by : {"hash", "group"}
-        Divide single rows, or whole groups of a model, devices and batch: a harder question.
+    by : {"hash", "layer", "group"}
+        What stays together: from an easy to a hard question, see `Runs.folds`.
     interval : float
         Share of new measurements that ``low`` to ``high`` is to hold.
 
@@ -224,7 +223,7 @@ def predict_rows(
     """
     table = _rows(runs, np.zeros(len(runs), int))
     if calibration is None:
-        table["predicted"] = step_time(runs.model, runs.parallel, system).total
+        table["predicted"] = step_seconds(runs.model, runs.parallel, system)
         return table
     predicted = calibration.predict(runs.model, runs.parallel)
     table[["predicted", "low", "high"]] = predicted[["seconds", "low", "high"]].to_numpy()
@@ -293,8 +292,7 @@ def _predictor(
     """Return the function from coordinates to log seconds of the rows."""
 
     def predict(z: np.ndarray) -> np.ndarray:
-        times = step_time(model, parallel, system, efficiency=scales.efficiency(z))
-        return np.log(times.total)
+        return np.log(step_seconds(model, parallel, system, efficiency=scales.efficiency(z)))
 
     return predict
 

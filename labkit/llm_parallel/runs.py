@@ -49,6 +49,12 @@ _STRATEGY_KEY = (
     *("tp", "cp", "pp", "dp", "virtual_pp", "micro_batch_size", "global_batch_size"),
     *("zero_stage", "sequence_parallel", "recompute", "schedule", "flash_attention"),
 )
+_LAYER_KEY = (
+    *("hidden_size", "num_attention_heads", "seq_length", "tp", "cp", "micro_batch_size"),
+    *("sequence_parallel", "recompute", "flash_attention"),
+)
+Fold = Literal["hash", "layer", "group"]
+"""What stays together when rows are divided; see `Runs.folds`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,31 +128,44 @@ class Runs:
         """Write each row's model and strategy as text, the same on every machine.
 
         ``field=value`` joined by spaces, in a fixed order; rows that repeat a measurement have the
-        same text. It is what `halves` are drawn by.
+        same text.
         """
-        frame = self.frame()
-        columns = [
-            [f"{name}={value}" for value in frame[name]] for name in (*_MODEL_KEY, *_STRATEGY_KEY)
-        ]
-        return [" ".join(parts) for parts in zip(*columns, strict=True)]
+        return self._texts((*_MODEL_KEY, *_STRATEGY_KEY))
 
-    def folds(self, n_folds: int, *, by: Literal["hash", "group"] = "hash") -> np.ndarray:
+    def folds(self, n_folds: int, *, by: Fold = "hash") -> np.ndarray:
         """Divide the rows by content alone: no seed, no order, the same for everyone.
 
-        The fold is the sha256 of the text of the configuration (or of its `groups`), as a number,
-        modulo `n_folds`.
+        The fold is the sha256 of a text, as a number, modulo `n_folds`.
+
+        Parameters
+        ----------
+        n_folds : int
+        by : {"hash", "layer", "group"}
+            What stays together. ``"hash"``: repeats of a configuration; the text is that of
+            `configurations`. ``"layer"``: rows whose layers do the same work on a device, so that
+            the others tell nothing of it but by the model. ``"group"``: rows of `groups`.
 
         Returns
         -------
         ndarray of int, shape (n,)
+
+        Raises
+        ------
+        ParameterError
+            `by` is none of the three.
         """
-        texts = self.configurations()
+        if by not in ("hash", "layer", "group"):
+            raise ParameterError(not_allowed("by", by, ("hash", "layer", "group")))
+        texts = pd.Series(self._texts(_LAYER_KEY) if by == "layer" else self.configurations())
         if by == "group":
-            first = pd.Series(texts).groupby(self.groups()).transform("min")
-            texts = first.tolist()
-        elif by != "hash":
-            raise ParameterError(not_allowed("by", by, ("hash", "group")))
-        return np.array([int(hashlib.sha256(t.encode()).hexdigest(), 16) % n_folds for t in texts])
+            texts = texts.groupby(self.groups()).transform("min")
+        numbers = {t: int(hashlib.sha256(t.encode()).hexdigest(), 16) for t in texts.unique()}
+        return texts.map(lambda text: numbers[text] % n_folds).to_numpy(np.int64)
+
+    def _texts(self, names: Sequence[str]) -> list[str]:
+        frame = self.frame()
+        columns = [[f"{name}={value}" for value in frame[name]] for name in names]
+        return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
     def frame(self) -> pd.DataFrame:
         """Return a table with the fields of model and strategy, then what was measured."""
@@ -248,12 +267,20 @@ def read_runs(path: str | os.PathLike[str], *, model: ModelConfig | None = None)
 
 
 def load_vtrain(nodes: Literal["single", "multi"]) -> Runs:
-    """Return the A100 measurements that vTrain was validated with.
+    """Return the A100 step times that were published as what vTrain was validated with.
 
-    ``"single"``: 1440 steps on 2 to 8 devices of a node, hidden size 1024 and 2048. ``"multi"``:
-    109 steps on 64 to 512 devices, 3.6B to 175B. All in float16 with Megatron-DeepSpeed, 1F1B and
-    full recompute, without flash attention. Neither the vocabulary nor the ZeRO stage is stated:
-    `VTRAIN_VOCABULARY` and `VTRAIN_ZERO_STAGE` are assumed, and float16 gradients.
+    ``"multi"``: 109 measured steps on 64 to 512 devices, 3.6B to 175B. ``"single"``: 1440 steps on
+    2 to 8 devices of a node, hidden size 1024 and 2048. All in float16 with full recompute and
+    1F1B, without flash attention, by Megatron-DeepSpeed according to their authors. Neither the
+    vocabulary nor the ZeRO stage is stated: `VTRAIN_VOCABULARY` and `VTRAIN_ZERO_STAGE` are
+    assumed, and float16 gradients.
+
+    Notes
+    -----
+    The times of ``"single"`` follow ``a + b L + c m + e L m`` in the layers L and micro-batches m
+    to the last digit, as sums of the times of one layer do and steps that were timed do not: they
+    are 1440 rows, but no more independent measurements than sizes of a layer (``"layer"`` of
+    `Runs.folds`), and nothing of them can be said about noise.
 
     Raises
     ------

@@ -70,13 +70,6 @@ def launch(
         A parameter is not allowed.
     LabkitError
         A process could not be ended.
-
-    Examples
-    --------
-    >>> done = launch("labkit.distributed.collectives", ["--help"], n_processes=2, timeout_s=120)
-    ... # doctest: +SKIP
-    >>> done.message  # doctest: +SKIP
-    '2 ranks ended well after 6.1 s'
     """
     require_whole("n_processes", n_processes, low=1)
     require_seconds("timeout_s", timeout_s)

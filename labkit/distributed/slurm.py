@@ -234,7 +234,8 @@ def launch_slurm(
     try:
         returncode = _wait(job, folder, timeout_s)
     finally:
-        job.end()
+        if _exit_code(folder) is None:
+            job.end()
     return conclude(
         folder,
         n_processes=request.n_processes,

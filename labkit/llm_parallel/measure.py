@@ -157,7 +157,7 @@ def _refusal(
         require_runnable(model, parallel)
     except ParameterError as error:
         return Failure(strategy=parallel, reason="illegal", message=str(error))
-    if launcher == "local" and device == "cpu":
+    if launcher == "local" and _on_cpu(device):
         needed = float(peak_bytes(model, parallel)[0]) * parallel.n_devices
         there = psutil.virtual_memory().total
         if needed > there:
@@ -167,6 +167,12 @@ def _refusal(
             )
             return Failure(strategy=parallel, reason="out of memory", message=message)
     return None
+
+
+def _on_cpu(device: str) -> bool:
+    """Whether the ranks will use the main memory, told without importing torch."""
+    has_gpu = any(Path(driver).exists() for driver in ("/dev/nvidia0", "/dev/kfd"))
+    return device == "cpu" or (device == "auto" and not has_gpu)
 
 
 def _folder(

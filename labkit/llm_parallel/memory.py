@@ -283,24 +283,25 @@ class _Rank:
         layers = layers_of_stage(self.model, parallel, stage)
         ends = end_parameters(self.model, parallel, stage)
         held = self.pipeline.held(stage)
-        logits, space = last * self._logits(), self._work_space()
-        layers_need_more = self.again + space >= logits
+        logits = last * self._logits()
+        gathered = self._zero_unit(np.where(is_first(stage) | last, ends, 0.0))
+        space = self._work_space() + self._zero_unit(self.layer)
+        layers_need_more = self.again + space >= logits + gathered
         states = _states(parallel, self.param_bytes, layers * self.layer + ends)
         return states | {
             "activations": held / parallel.virtual_pp * layers * self.kept,
             "recompute": np.where(layers_need_more, self.again, 0.0),
             "logits": np.where(layers_need_more, 0.0, logits),
-            "buffers": np.where(layers_need_more, space, 0.0)
-            + self._communication(np.where(is_first(stage) | last, ends, 0.0)),
+            "buffers": np.where(layers_need_more, space, gathered) + self._messages(),
         }
 
     def _logits(self) -> np.ndarray:
-        """Last norm, output layer and loss: 32-bit scores and gradients of all words."""
+        """Last norm, output layer and loss: 32-bit log-probabilities and two gradients."""
         together = _ALL_AT_ONCE[self.parallel.schedule]
         held = np.where(together, self.pipeline.microbatches, 1.0)
         words = self.tokens * (self.model.vocab_size / self.parallel.tp)
         kept = 2 * self.hidden_state + _FLOAT32 * words
-        return held * kept + (_FLOAT32 + self.param_bytes) * words
+        return held * kept + 2 * _FLOAT32 * words
 
     def _work_space(self) -> np.ndarray:
         """Gradients of activations inside one layer, and gathered inputs."""
@@ -313,16 +314,18 @@ class _Rank:
         whole = np.where(parallel.sequence_parallel, parallel.tp + 1.0, 2.0)
         return share * inner + whole * self.hidden_state
 
-    def _communication(self, ends: np.ndarray) -> np.ndarray:
-        """Messages of the pipeline and the sequence ring, and what ZeRO gathers of one layer."""
+    def _messages(self) -> np.ndarray:
+        """Messages of the pipeline, and keys and values of the next ranks of the sequence."""
         model, parallel = self.model, self.parallel
-        messages = 2.0 * self.hidden_state * (parallel.pp > 1)
-        ring = (parallel.cp > 1) * (4.0 * self.param_bytes * self.tokens / parallel.tp)
         keys = model.hidden_size * (model.num_query_groups / model.num_attention_heads)
-        unit = np.maximum(self.layer, ends)
+        ring = (parallel.cp > 1) * (4.0 * self.param_bytes * self.tokens / parallel.tp)
+        return 2.0 * self.hidden_state * (parallel.pp > 1) + ring * keys
+
+    def _zero_unit(self, parameters: np.ndarray) -> np.ndarray:
+        """What ZeRO gathers of some parameters and the next ones, and reduces of them."""
+        parallel = self.parallel
         gathered = (parallel.zero_stage == 3) * 2.0 * self.param_bytes
-        reduced = (parallel.zero_stage >= 2) * parallel.grad_bytes
-        return messages + ring * keys + unit * (gathered + reduced)
+        return parameters * (gathered + (parallel.zero_stage >= 2) * parallel.grad_bytes)
 
 
 def _states(

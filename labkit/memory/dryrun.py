@@ -5,8 +5,8 @@ rank of a process group that answers every collective at once and moves nothing.
 tracker counts the storages that are alive at each operation, by what they are for. So a laptop can
 tell what rank 17 of 3072 allocates, as far as the values of tensors do not decide it.
 
-The three parts of torch that do this are not public; only this module touches them, and says so
-where they have moved.
+The parts of torch that do this are not public; only this module touches them, and says so where
+they have moved.
 
 References
 ----------
@@ -21,11 +21,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
 
 from labkit.choices import require_whole
 from labkit.errors import LabkitError
@@ -76,7 +78,8 @@ def dry_run(
     Parameters
     ----------
     build : callable
-        Makes the modules, optimizers and tensors; may use `torch.distributed` as on a cluster.
+        Makes what the step needs; may use `torch.distributed` as on a cluster. Modules,
+        optimizers and tensors of the tuple are counted.
     step : callable
         Called as ``step(mark, *built)``; ``mark("name")`` remembers what is alive.
     world_size, rank : int
@@ -131,17 +134,83 @@ def fake_processes(world_size: int, rank: int = 0) -> Iterator[None]:
     report_of_errors = sys.excepthook
     dist.init_process_group("fake", store=store(), rank=rank, world_size=world_size)
     try:
-        with mode(allow_non_fake_inputs=True):
+        with ExitStack() as stack:
+            for context in (_real_meshes, _agreed_pipelines, _new_parameters):
+                stack.enter_context(context())
+            stack.enter_context(mode(allow_non_fake_inputs=True))
             yield
     finally:
         dist.destroy_process_group()
         sys.excepthook = report_of_errors  # torch has put the rank in front of every line
 
 
+@contextmanager
+def _real_meshes() -> Iterator[None]:
+    """Let device meshes have data: torch reads the ranks in them."""
+    real = _private("torch._subclasses.fake_tensor", "unset_fake_temporarily")
+    fake = _private("torch._subclasses.fake_tensor", "FakeTensor")
+    make = DeviceMesh.__init__
+
+    @wraps(make)
+    def make_real(self: DeviceMesh, *arguments: Any, **options: Any) -> None:
+        with real():
+            ranks = options.get("_rank_map")
+            if isinstance(ranks, fake):  # of `init_device_mesh`, which counts from 0
+                options["_rank_map"] = torch.arange(ranks.numel(), dtype=torch.int)
+            make(self, *arguments, **options)
+
+    with _replaced(DeviceMesh, "__init__", make_real):
+        yield
+
+
+@contextmanager
+def _agreed_pipelines() -> Iterator[None]:
+    """Spare stages of a pipeline the vote on whether all know their shapes: nobody answers."""
+    pipelines = "torch.distributed.pipelining.schedules"
+    schedule = _private(pipelines, "_PipelineSchedule")
+    static = _private(pipelines, "InferenceMode").STATIC
+    if not hasattr(schedule, "_warmup_p2p"):
+        raise DryRunUnavailableError(_moved(pipelines, "_PipelineSchedule._warmup_p2p"))
+
+    def agree(self: Any, stages: list[Any], *_: Any) -> None:
+        for stage in stages:
+            stage._inference_mode = static
+
+    with _replaced(schedule, "_warmup_p2p", agree):
+        yield
+
+
+@contextmanager
+def _new_parameters() -> Iterator[None]:
+    """Let `torch.nn.Module.to_empty` make parameters: fake ones cannot be swapped in place."""
+
+    def to_empty(self: torch.nn.Module, *, device: Any, recurse: bool = True) -> torch.nn.Module:
+        for module in self.modules() if recurse else [self]:
+            for name, old in list(module.named_parameters(recurse=False)):
+                new = torch.empty_like(old, device=device)
+                setattr(module, name, torch.nn.Parameter(new, old.requires_grad))
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, name, torch.empty_like(buffer, device=device))
+        return self
+
+    with _replaced(torch.nn.Module, "to_empty", to_empty):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
 def _trace(
     build: Callable[[], tuple[Any, ...]], step: Callable[..., None], world_size: int, rank: int
 ) -> MemoryTrace:
-    tracker = _private("torch.distributed._tools.mem_tracker", "MemTracker")()
+    tracker = _tracker()
     marks: dict[str, Mapping[str, int]] = {}
 
     def mark(name: str) -> None:
@@ -150,11 +219,26 @@ def _trace(
     with ExitStack() as stack:
         stack.enter_context(fake_processes(world_size, rank))
         built = build()
-        tracker.track_external(*built)
+        kinds = (torch.Tensor, torch.nn.Module, torch.optim.Optimizer)
+        tracker.track_external(*(item for item in built if isinstance(item, kinds)))
         stack.enter_context(tracker)
         step(mark, *built)
         peak = _by_kind(tracker.get_tracker_snapshot("peak"))
     return MemoryTrace(peak_bytes=sum(peak.values()), by_kind=peak, marks=marks)
+
+
+def _tracker() -> Any:
+    """Return torch's tracker, made to accept modules that are called again before their end."""
+    tracker = _private("torch.distributed._tools.mem_tracker", "MemTracker")()
+    before_forward = tracker._pre_fw_hook
+
+    def forget_earlier_call(module: torch.nn.Module, inputs: Any) -> None:
+        if not tracker._mod_tracker.is_bw:
+            tracker.memory_tracking.pop(module, None)
+        before_forward(module, inputs)
+
+    tracker._pre_fw_hook = forget_earlier_call
+    return tracker
 
 
 def _by_kind(snapshot: Mapping[torch.device, Mapping[Any, int]]) -> dict[str, int]:
@@ -172,7 +256,10 @@ def _private(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as exc:
-        raise DryRunUnavailableError(
-            f"torch {torch.__version__} has no {module}.{name}, which a dry run needs; "
-            "use torch 2.13."
-        ) from exc
+        raise DryRunUnavailableError(_moved(module, name)) from exc
+
+
+def _moved(module: str, name: str) -> str:
+    return (
+        f"torch {torch.__version__} has no {module}.{name}, which a dry run needs; use torch 2.13."
+    )

@@ -20,14 +20,15 @@ def tether(variable: str) -> None:
     Parameters
     ----------
     variable : str
-        Environment variable with the parent's process id; without it nothing is done.
+        Environment variable with the parent's process id; without it nothing is done. It is
+        removed, because it says nothing about the children of this process.
 
     Raises
     ------
     SystemExit
         The parent is gone already.
     """
-    expected = os.environ.get(variable, "")
+    expected = os.environ.pop(variable, "")
     if not expected or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -41,7 +41,7 @@ def measure(
     parallel: ParallelConfig,
     *,
     steps: int = 8,
-    warmup: int = 2,
+    warmup: int | None = None,
     launcher: str = "local",
     timeout_s: float = 600.0,
     device: str = "auto",
@@ -62,8 +62,10 @@ def measure(
     model : ModelConfig
     parallel : ParallelConfig
         One process is started for each of its devices.
-    steps, warmup : int
-        Steps to train, and how many of the first do not count.
+    steps : int
+        Steps to train.
+    warmup : int, optional
+        How many of the first do not count; two, or all but one of fewer than three, where None.
     launcher : {"local", "slurm"}
         Processes of this machine, or of a Slurm job.
     timeout_s : float
@@ -93,6 +95,8 @@ def measure(
     LabkitError
         Slurm is not here, or refuses the job.
     """
+    require_whole("steps", steps, low=1)
+    warmup = min(2, steps - 1) if warmup is None else warmup
     _require_choices(steps, warmup, launcher, timeout_s, request, parallel)
     refusal = _refusal(model, parallel, launcher, device)
     if refusal is not None:
@@ -125,7 +129,6 @@ def _require_choices(
     parallel: ParallelConfig,
 ) -> None:
     require_whole("warmup", warmup, low=0)
-    require_whole("steps", steps, low=1)
     if steps <= warmup:
         raise ParameterError(f"steps={steps}: the first {warmup} do not count; use more.")
     if launcher not in LAUNCHERS:

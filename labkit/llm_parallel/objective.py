@@ -206,12 +206,13 @@ def benchmark(*, seed: int = 0) -> tuple[SimulatedCluster, dict[str, Space]]:
         128,
         640,
         tp=[1, 2, 4, 8],
-        pp=[2, 4, 8, 16, 32],
+        pp=[1, 2, 4, 8, 16],
         virtual_pp=1,
-        micro_batch_size=[1, 2, 4, 8],
-        zero_stage=[0, 1],
+        micro_batch_size=[1, 2, 8, 16],
+        zero_stage=[1, 3],
         sequence_parallel=[False, True],
         recompute=["none", "full"],
-        schedule=["1f1b", "gpipe"],
+        schedule="1f1b",
+        overlap_grad_reduce=[False, True],
     )
     return SimulatedCluster(model, system, seed=seed), {"wide": wide, "narrow": narrow}

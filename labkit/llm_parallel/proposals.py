@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from labkit.llm_parallel.columns import ModelColumns
+from labkit.llm_parallel.guided import GuidedRanking
 from labkit.llm_parallel.memory import peak_bytes
 from labkit.llm_parallel.rules import RULES
-from labkit.llm_parallel.search import MAX_TOP, OUT_OF_MEMORY, exhaustive, strategy_table
 from labkit.llm_parallel.space import Space
 from labkit.llm_parallel.system import Efficiency
 from labkit.llm_parallel.trials import TrialStore
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 STARTUP_TRIALS = 10
 ATTEMPTS = 5
-SPARE = 200
-"""Ranked strategies kept beyond the number of trials."""
 
 
 class Proposer(Protocol):
@@ -41,46 +38,30 @@ class Proposer(Protocol):
 
 @dataclass
 class Ranked:
-    """The fastest of the model that is not known to need too much memory.
+    """What `labkit.llm_parallel.guided` ranks first.
 
     Attributes
     ----------
     space : Space
-    n_trials : int
+    n_trials, seed : int
     efficiency : Efficiency, optional
     """
 
     space: Space
     n_trials: int
+    seed: int
     efficiency: Efficiency | None = None
-    ranking: pd.DataFrame = field(init=False)
+    ranking: GuidedRanking = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ranking = self._ranked(None)
+        self.ranking = GuidedRanking(
+            self.space, self.n_trials, seed=self.seed, efficiency=self.efficiency
+        )
 
     def start(self, store: TrialStore, index: int) -> tuple[Trial, int] | None:
-        """Start the first of the ranking that is not tried and may fit."""
-        limit = self._memory_that_failed(store)
-        for _ in range(2):
-            fits = self.ranking[self.ranking["memory_bytes"] < limit]
-            left = fits[~fits["point"].isin(store.taken())]
-            if not left.empty:
-                point = int(left["point"].iloc[0])
-                return started_at(store, self.space, point), point
-            self.ranking = self._ranked(min(limit, self.space.system.hbm_bytes))
-        return None
-
-    def _ranked(self, limit: float | None) -> pd.DataFrame:
-        top = min(self.n_trials + SPARE, MAX_TOP)
-        found = exhaustive(self.space, efficiency=self.efficiency, top=top, memory_limit=limit)
-        return found.frame
-
-    def _memory_that_failed(self, store: TrialStore) -> float:
-        failed = [done.point for done in store.ended() if done.reason == OUT_OF_MEMORY]
-        if not failed:
-            return np.inf
-        table = strategy_table(self.space, np.array(failed), efficiency=self.efficiency)
-        return float(table["memory_bytes"].min())
+        """Start what is worth most to measure."""
+        point = self.ranking.next(store.ended(), store.taken())
+        return None if point is None else (started_at(store, self.space, point), point)
 
 
 @dataclass

@@ -18,7 +18,8 @@ import pandas as pd
 
 from labkit.choices import require_whole, unknown_choice
 from labkit.errors import ParameterError
-from labkit.llm_parallel.cost import step_time
+from labkit.llm_parallel.cost import step_seconds, step_time
+from labkit.llm_parallel.memory import peak_bytes
 from labkit.llm_parallel.space import CHUNK, REASONS, Space
 from labkit.llm_parallel.system import Efficiency
 
@@ -26,6 +27,8 @@ OUT_OF_MEMORY = "out of memory"
 OBJECTIVES = ("seconds", "memory_bytes", "n_devices")
 """What the front is over; less is better in each."""
 MAX_TOP = 100_000
+SAME_TIME = 1e-9
+"""Relative difference below which two predicted times are the same."""
 _FIGURES = ("seconds", "tokens_per_second", "memory_bytes", "mfu", "hfu")
 
 
@@ -93,8 +96,8 @@ def exhaustive(
     memory_limit : float, optional
         Bytes that a strategy may need on a device; ``system.hbm_bytes`` when omitted.
     distinct : bool
-        Of strategies with the same time and memory keep only the first: they differ in a choice
-        that does nothing, such as the ZeRO stage of one replica.
+        Of strategies with the same time keep only the one that needs the least memory: most differ
+        in a choice that does nothing, such as the ZeRO stage of one replica.
     progress : callable, optional
         Called with the points that are done and with all.
 
@@ -213,14 +216,15 @@ class _Search:
         legal = np.flatnonzero(code < 0)
         seconds, memory = np.full(len(index), np.nan), np.full(len(index), np.nan)
         if len(legal):
-            cost = step_time(
+            memory[legal] = peak_bytes(self.space.model, parallel.take(legal))
+        code[legal[memory[legal] > self.limit]] = len(self.reasons) - 1
+        if len(fits := np.flatnonzero(code < 0)):
+            seconds[fits] = step_seconds(
                 self.space.model,
-                parallel.take(legal),
+                parallel.take(fits),
                 self.space.system,
                 efficiency=self.efficiency,
             )
-            seconds[legal], memory[legal] = cost.total, cost.memory_bytes
-        code[legal[memory[legal] > self.limit]] = len(self.reasons) - 1
         pair = self._pair(index)
         self.points += np.bincount(pair, minlength=self.pairs)
         out = code >= 0
@@ -248,10 +252,8 @@ class _Search:
     def _shortened(self, kept: _Kept) -> _Kept:
         order = np.lexsort((kept.index, kept.values[:, 1], kept.values[:, 0]))
         if self.distinct:
-            sorted_values = kept.values[order]
-            new = np.ones(len(order), bool)
-            new[1:] = (sorted_values[1:] != sorted_values[:-1]).any(axis=1)
-            order = order[new]
+            seconds = kept.values[order, 0]
+            order = order[np.diff(seconds, prepend=-np.inf) > SAME_TIME * seconds]
         return kept.take(order[: self.top])
 
     def result(self) -> SearchResult:

@@ -3,9 +3,8 @@
 Four engines propose what to measure next:
 
 ``model``
-    The cost model ranks all strategies and the first ones are measured. A strategy that ran out of
-    memory tells that those which the model expects to need as much or more would, too: they are
-    passed over, and nothing else is fitted.
+    The cost model ranks all strategies, and again after each measurement, see
+    `labkit.llm_parallel.guided`.
 ``optuna``
     Tree-structured Parzen estimator [1]_. With ``constrained=True`` it also gets, for every trial,
     how far the strategy is from being possible: the memory that the model predicts over what a
@@ -69,6 +68,9 @@ class TuningResult:
         "failed"), reason, message, wall_s, best_so_far.
     best : ParallelConfig, optional
         The strategy with the highest measured throughput; None where all failed.
+    recommended : ParallelConfig, optional
+        The strategy to use. Of the engine "model" the one that is fastest when measured times are
+        averaged with the model's, so that luck counts less; of the others the best.
     n_resumed : int
         Trials that were in the file already.
     engine : str
@@ -79,6 +81,7 @@ class TuningResult:
 
     trials: pd.DataFrame
     best: ParallelConfig | None
+    recommended: ParallelConfig | None
     n_resumed: int
     engine: str
     space: Space
@@ -185,7 +188,7 @@ def tune(
         return _result(space, engine, ended, n_resumed, n_trials)
     proposer: Proposer
     if engine == "model":
-        proposer = Ranked(space, n_trials, efficiency)
+        proposer = Ranked(space, n_trials, seed, efficiency)
     elif engine == "optuna":
         proposer = Parzen(space, seed, constrained)
     else:
@@ -194,7 +197,9 @@ def tune(
         store = open_trials(storage, about)
         n_resumed = len(store.ended())
         _work(store, proposer, space, objective, n_trials, first, progress)
-        return _result(space, engine, store.ended(), n_resumed, n_trials)
+        ended = store.ended()
+        better = proposer.ranking.recommended(ended) if isinstance(proposer, Ranked) else None
+        return _result(space, engine, ended, n_resumed, n_trials, better)
 
 
 def measured(space: Space, objective: Objective, point: int) -> Measured:
@@ -315,7 +320,12 @@ def _about(space: Space, objective: Objective) -> dict[str, str]:
 
 
 def _result(
-    space: Space, engine: str, ended: list[Measured], n_resumed: int, n_trials: int
+    space: Space,
+    engine: str,
+    ended: list[Measured],
+    n_resumed: int,
+    n_trials: int,
+    recommended: int | None = None,
 ) -> TuningResult:
     points = np.array([done.point for done in ended], np.int64)
     parallel = space.at(points)
@@ -334,4 +344,5 @@ def _result(
     notes = []
     if len(ended) < n_trials:
         notes.append(f"Only {len(ended)} of {n_trials} trials: no other strategy is left to try.")
-    return TuningResult(frame, best, n_resumed, engine, space, tuple(notes))
+    chosen = best if recommended is None else space.at(np.array([recommended])).row(0)
+    return TuningResult(frame, best, chosen, n_resumed, engine, space, tuple(notes))

@@ -9,7 +9,12 @@ the step. With F, B, R the forward and backward pass of a micro-batch and what i
 The first micro-batch must pass all stages, and the last must come back; meanwhile the busiest stage
 idles [1]_ for ``sum of (F + B + R) over the other stages``, divided by the number of chunks v in
 interleaved schedules. Schedules that postpone the gradients of weights W fill the gap with
-them [2]_: zb_h1 leaves ``F + B + R - 2 W`` of each other stage, zbv half of that.
+them [2]_. With F and I = B + R - W of the other stages they leave::
+
+    zb_h1    max(F, I, F + I - W)
+    zbv      max(I - W, I / 2, F - I / 2)
+
+as `labkit.llm_parallel.schedule` simulates, for zbv where W is not longer than I.
 
 Gradients are reduced over all replicas (and the ranks of a sequence): an all-reduce; with ZeRO 1 a
 reduce-scatter and an all-gather of weights; ZeRO 2 scatters after every micro-batch; ZeRO 3
@@ -31,7 +36,8 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -46,7 +52,7 @@ from labkit.llm_parallel.layers import (
     output_times,
 )
 from labkit.llm_parallel.memory import peak_bytes
-from labkit.llm_parallel.network import collective_seconds, group_members
+from labkit.llm_parallel.network import Ring, group_members, message_seconds
 from labkit.llm_parallel.parameters import is_last, layers_of_stage, stage_parameters
 from labkit.llm_parallel.system import Efficiency, SystemConfig
 
@@ -197,6 +203,29 @@ def _parts(
 
 
 @dataclass(frozen=True)
+class _Block:
+    """Seconds of one micro-batch in a layer, or in what only an end of the pipeline has."""
+
+    forward: np.ndarray
+    backward: np.ndarray
+    recompute: np.ndarray
+    tensor_parallel: np.ndarray
+    context_parallel: np.ndarray
+    before: np.ndarray
+    """Of all of these, what the forward pass takes."""
+    postponed: np.ndarray
+    """Of `backward`, the gradients of weights."""
+
+    def total(self) -> np.ndarray:
+        """All but the last two, which are in the others."""
+        computing = self.forward + self.backward + self.recompute
+        return computing + self.tensor_parallel + self.context_parallel
+
+
+_BLOCK = tuple(item.name for item in fields(_Block))
+
+
+@dataclass(frozen=True)
 class _Step:
     """One step of n strategies, with what several parts are made of."""
 
@@ -204,12 +233,12 @@ class _Step:
     parallel: ParallelColumns
     system: SystemConfig
     shares: Efficiency
-    layer: BlockTimes
-    embedding: BlockTimes
-    output: BlockTimes
+    device: Device
     nodes: np.ndarray
     microbatches: np.ndarray
+    tokens: np.ndarray
     hidden_bytes: np.ndarray
+    tensor_ring: Ring
 
     @classmethod
     def of(
@@ -219,169 +248,162 @@ class _Step:
         system: SystemConfig,
         shares: Efficiency,
     ) -> _Step:
-        width = parallel.param_bytes * 1.0
-        device = Device.of(system, shares, parallel.param_bytes)
         tokens = parallel.micro_batch_size * (model.seq_length / parallel.cp)
+        nodes = parallel.n_devices / float(system.node_size)
+        size, stride = group_members(parallel, "tp")
         return cls(
             model=model,
             parallel=parallel,
             system=system,
             shares=shares,
-            layer=layer_times(model, parallel, device),
-            embedding=embedding_times(model, parallel, device),
-            output=output_times(model, parallel, device),
-            nodes=parallel.n_devices / float(system.node_size),
+            device=Device.of(system, shares, parallel.param_bytes),
+            nodes=nodes,
             microbatches=parallel.num_microbatches * 1.0,
-            hidden_bytes=width * tokens * model.hidden_size,
+            tokens=tokens,
+            hidden_bytes=parallel.param_bytes * tokens * model.hidden_size,
+            tensor_ring=Ring.of(system, size, stride, nodes=nodes, efficiency=shares),
         )
 
     def parts(self) -> dict[str, np.ndarray]:
         """Seconds by name."""
-        m, stages = self.microbatches, self._stages()
+        parallel, m = self.parallel, self.microbatches
+        layer, ends = self._layer(), self._ends()
+        busiest = self._busiest(layer, *ends)
+        message = self._message()
+        # One after the other; all micro-batches, and the way of the first and the last one.
+        bubble = self._bubble(busiest, layer, *ends) + 2.0 * (parallel.pp - 1.0) * message
         return {
-            "forward": m * stages["forward"],
-            "backward": m * stages["backward"],
-            "recompute": m * stages["recompute"],
-            "tensor_parallel": m * stages["tensor_parallel"],
-            "context_parallel": m * stages["context_parallel"],
-            "pipeline_p2p": self._messages(m * self.parallel.virtual_pp),
-            "bubble": stages["bubble"] + self._messages(self.parallel.pp - 1.0),
-            "data_parallel": self._gradients(stages["backward"] + stages["recompute"]),
+            "forward": m * busiest.forward,
+            "backward": m * busiest.backward,
+            "recompute": m * busiest.recompute,
+            "tensor_parallel": m * busiest.tensor_parallel,
+            "context_parallel": m * busiest.context_parallel,
+            "pipeline_p2p": 2.0 * m * parallel.virtual_pp * message,
+            "bubble": bubble,
+            "data_parallel": self._gradients(busiest.backward + busiest.recompute),
             "optimizer": self._optimizer(),
             "overhead": np.full_like(m, self.shares.step_overhead_s),
         }
 
-    def _stages(self) -> dict[str, np.ndarray]:
-        """Seconds of one micro-batch in the busiest stage, by part, and the bubble of the step."""
-        ends, parallel = self._ends(), self.parallel
-        layer = self._layer_parts()
-        one_layer = sum(layer.values())
-        first, last = ends
-        first_sum, last_sum = sum(first.values()), sum(last.values())
-        alone = is_last(parallel, 0)
-        counts = {
-            "first": layers_of_stage(self.model, parallel, 0),
-            "last": layers_of_stage(self.model, parallel, parallel.pp - 1),
-            "inner": np.where(parallel.pp > 2, layers_of_stage(self.model, parallel, 1), 0.0),
-        }
-        times = {
-            "first": counts["first"] * one_layer + first_sum + alone * last_sum,
-            "last": counts["last"] * one_layer + ~alone * last_sum + (parallel.pp == 1) * first_sum,
-            "inner": counts["inner"] * one_layer,
-        }
-        busiest = np.maximum.reduce(list(times.values()))
-        is_first = times["first"] >= busiest
-        is_end = ~is_first & (times["last"] >= busiest)
-        count = np.where(
-            is_first, counts["first"], np.where(is_end, counts["last"], counts["inner"])
-        )
-        with_last = np.where(is_first, alone, is_end)
-        parts = {
-            name: count * layer[name] + is_first * first[name] + with_last * last[name]
-            for name in layer
-        }
-        everything = self.model.num_layers * one_layer + first_sum + last_sum
-        waiting = everything - busiest
-        postponed = self.model.num_layers * self.layer.weight_backward * (1 - 1 / parallel.pp)
-        zero_bubble = np.maximum(waiting - 2.0 * postponed, 0.0)
-        waiting = np.where(parallel.schedule == _ZB_H1, zero_bubble, waiting / parallel.virtual_pp)
-        parts["bubble"] = np.where(parallel.schedule == _ZBV, zero_bubble / 2.0, waiting)
-        return parts
-
-    def _layer_parts(self) -> dict[str, np.ndarray]:
-        """Seconds of one layer and micro-batch, by part."""
+    def _layer(self) -> _Block:
+        """Seconds of one layer."""
+        times = layer_times(self.model, self.parallel, self.device)
         full = self.parallel.recompute == _FULL
-        selective = self.parallel.recompute == _SELECTIVE
-        passes = 2.0 + full
-        return {
-            "forward": self.layer.forward,
-            "backward": self.layer.backward,
-            "recompute": np.where(full, self.layer.forward, selective * self.layer.scores),
-            "tensor_parallel": passes * 2.0 * self._tensor_exchange(),
-            "context_parallel": (passes + 1.0) * self._context_exchange(),
-        }
+        again = np.where(
+            full, times.forward, (self.parallel.recompute == _SELECTIVE) * times.scores
+        )
+        exchange, ring = 2.0 * self._exchange(), self._context_exchange(times)
+        return _Block(
+            forward=times.forward,
+            backward=times.backward,
+            recompute=again,
+            tensor_parallel=(2.0 + full) * exchange,
+            context_parallel=(3.0 + full) * ring,
+            before=times.forward + exchange + ring,
+            postponed=times.weight_backward,
+        )
 
-    def _ends(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Seconds of the embedding and of the output layer, by part."""
-        exchange, zero = self._tensor_exchange(), np.zeros_like(self.microbatches)
-        losses = 3.0 * self._tensor_collective("all_reduce", 4.0 * self._tokens())
+    def _ends(self) -> tuple[_Block, _Block]:
+        """Seconds of the embedding, and of the output layer with the loss."""
+        exchange = self._exchange()
+        # Maximum, sum of exponentials and the target's logit, which are on different devices.
+        losses = 3.0 * self.tensor_ring.all_reduce(4.0 * self.tokens)
+        embedding = embedding_times(self.model, self.parallel, self.device)
+        output = output_times(self.model, self.parallel, self.device)
         return (
-            {
-                "forward": self.embedding.forward + zero,
-                "backward": self.embedding.backward + zero,
-                "recompute": zero,
-                "tensor_parallel": exchange,
-                "context_parallel": zero,
-            },
-            {
-                "forward": self.output.forward + zero,
-                "backward": self.output.backward + zero,
-                "recompute": zero,
-                "tensor_parallel": exchange + losses,
-                "context_parallel": zero,
-            },
+            _end(embedding, exchange, embedding.forward + exchange),
+            _end(output, exchange + losses, output.forward + losses),
         )
 
-    def _tokens(self) -> np.ndarray:
-        return self.parallel.micro_batch_size * (self.model.seq_length / self.parallel.cp)
-
-    def _tensor_exchange(self) -> np.ndarray:
-        """Seconds of one all-reduce of activations, or the two halves that replace it."""
-        scattered = self._tensor_collective("reduce_scatter", self.hidden_bytes)
-        gathered = self._tensor_collective("all_gather", self.hidden_bytes)
-        reduced = self._tensor_collective("all_reduce", self.hidden_bytes)
-        return np.where(self.parallel.sequence_parallel, scattered + gathered, reduced)
-
-    def _tensor_collective(self, kind: str, n_bytes: np.ndarray) -> np.ndarray:
-        return self._collective(kind, n_bytes, "tp")
-
-    def _collective(self, kind: str, n_bytes: np.ndarray, axis: str) -> np.ndarray:
-        size, stride = group_members(self.parallel, axis)
-        return collective_seconds(
-            kind,
-            n_bytes,
-            size,
-            stride,
-            self.system,
-            nodes=self.nodes,
-            efficiency=self.shares,
+    def _busiest(self, layer: _Block, first: _Block, last: _Block) -> _Block:
+        """Seconds of one micro-batch in the stage that the others wait for."""
+        parallel = self.parallel
+        folded = is_last(parallel, 0)
+        at_first = layers_of_stage(self.model, parallel, 0)
+        at_last = layers_of_stage(self.model, parallel, parallel.pp - 1)
+        inside = (parallel.pp > 2) * layers_of_stage(self.model, parallel, 1)
+        one = layer.total()
+        begin = at_first * one + first.total() + folded * last.total()
+        end = at_last * one + ~folded * last.total()
+        middle = inside * one
+        use_first = (begin >= end) & (begin >= middle)
+        use_last = ~use_first & (end >= middle)
+        count = np.where(use_first, at_first, np.where(use_last, at_last, inside))
+        with_last = np.where(use_first, folded, use_last)
+        return _Block(
+            *(
+                count * getattr(layer, name)
+                + use_first * getattr(first, name)
+                + with_last * getattr(last, name)
+                for name in _BLOCK
+            )
         )
 
-    def _context_exchange(self) -> np.ndarray:
+    def _bubble(self, busiest: _Block, layer: _Block, first: _Block, last: _Block) -> np.ndarray:
+        """Seconds that the busiest stage idles while the pipeline fills and drains."""
+
+        def others(name: str) -> np.ndarray:
+            all_stages = self.model.num_layers * getattr(layer, name)
+            return all_stages + getattr(first, name) + getattr(last, name) - getattr(busiest, name)
+
+        schedule, ahead, postponed = self.parallel.schedule, others("before"), others("postponed")
+        everything = layer.total() * self.model.num_layers + first.total() + last.total()
+        waiting = np.maximum(everything - busiest.total(), 0.0)
+        inputs = waiting - ahead - postponed
+        half = np.maximum(ahead, inputs)
+        zb_h1 = np.maximum(half, ahead + inputs - postponed)
+        zbv = np.maximum(np.maximum(inputs - postponed, inputs / 2), ahead - inputs / 2)
+        idle = np.where(schedule == _ZB_H1, zb_h1, waiting / self.parallel.virtual_pp)
+        return np.where(schedule == _ZBV, zbv, idle)
+
+    def _exchange(self) -> np.ndarray:
+        """Seconds of one all-reduce of activations.
+
+        With sequence parallelism the two halves take as long; the second gathering of the backward
+        pass hides behind a product.
+        """
+        return self.tensor_ring.all_reduce(self.hidden_bytes)
+
+    def _context_exchange(self, times: BlockTimes) -> np.ndarray:
         """Seconds that passing keys and values around adds to the attention of a layer."""
         share = self.model.num_query_groups / (self.model.num_attention_heads * self.parallel.tp)
-        size, _ = group_members(self.parallel, "cp")
-        block = self._collective("p2p", 2.0 * self.hidden_bytes * share, "cp")
-        return (size - 1.0) * np.maximum(block - self.layer.attention / size, 0.0)
+        size, stride = group_members(self.parallel, "cp")
+        block = message_seconds(
+            2.0 * self.hidden_bytes * share, size, stride, self.system, efficiency=self.shares
+        )
+        return (size - 1.0) * np.maximum(block - times.attention / size, 0.0)
 
-    def _messages(self, count: np.ndarray) -> np.ndarray:
-        """Seconds of activations sent to the next stage and gradients sent back.
+    def _message(self) -> np.ndarray:
+        """Seconds in which activations reach the next stage, or gradients the one before.
 
         Each of the ranks that share a layer sends its part; without sequence parallelism they
         gather the whole inside their group.
         """
-        size, _ = group_members(self.parallel, "tp")
-        message = self._collective("p2p", self.hidden_bytes / size, "pp")
-        gather = self._tensor_collective("all_gather", self.hidden_bytes)
-        gather = np.where(self.parallel.sequence_parallel | (self.parallel.pp == 1), 0.0, gather)
-        return 2.0 * count * (message + gather)
+        size, stride = group_members(self.parallel, "pp")
+        part = self.hidden_bytes / self.tensor_ring.size
+        sent = message_seconds(part, size, stride, self.system, efficiency=self.shares)
+        whole = (size > 1) & ~self.parallel.sequence_parallel.astype(bool)
+        return sent + whole * self.tensor_ring.one_way(self.hidden_bytes)
 
+    @cached_property
     def _parameters(self) -> np.ndarray:
         """Parameters of the fullest rank."""
         last = stage_parameters(self.model, self.parallel, self.parallel.pp - 1)
         return np.maximum(stage_parameters(self.model, self.parallel, 0), last) * 1.0
 
+    def _ring(self, axis: str) -> Ring:
+        size, stride = group_members(self.parallel, axis)
+        return Ring.of(self.system, size, stride, nodes=self.nodes, efficiency=self.shares)
+
     def _gradients(self, backward: np.ndarray) -> np.ndarray:
-        """Seconds of the reduction of gradients that is not hidden."""
-        parallel, parameters = self.parallel, self._parameters()
+        """Seconds of the reduction of gradients, and gathering of weights, that is not hidden."""
+        parallel, ring = self.parallel, self._ring("gradients")
         zero, rounds = parallel.zero_stage, self.microbatches
-        gradient_bytes = parameters * parallel.grad_bytes
-        gather = self._collective("all_gather", parameters * parallel.param_bytes, "gradients")
-        scatter = self._collective("reduce_scatter", gradient_bytes, "gradients")
-        reduce = self._collective("all_reduce", gradient_bytes, "gradients")
+        gather = ring.one_way(self._parameters * parallel.param_bytes)
+        scatter = ring.one_way(self._parameters * parallel.grad_bytes)
         repeated = np.where(zero >= 2, rounds, 1.0)
-        reduction = np.where(zero >= 1, repeated * scatter, reduce)
-        gathering = np.where(zero == 3, 2.0 * rounds, (zero >= 1) * 1.0) * gather
+        reduction = np.where(zero >= 1, repeated, 2.0) * scatter
+        gathering = np.where(zero == 3, 2.0 * rounds, 1.0 * (zero >= 1)) * gather
         hidden = np.minimum(self.shares.dp_overlap * reduction, repeated * backward)
         exposed = reduction - parallel.overlap_grad_reduce * hidden
         return exposed + gathering + self._tied_embedding()
@@ -390,7 +412,7 @@ class _Step:
         """Seconds of adding up the gradients of the embedding on the first and last stage."""
         table = self.model.vocab_size * (self.model.hidden_size / self.parallel.tp)
         apart = ~is_last(self.parallel, 0) & self.model.tie_embeddings
-        return apart * self._collective("all_reduce", table * self.parallel.grad_bytes, "ends")
+        return apart * self._ring("ends").all_reduce(table * self.parallel.grad_bytes)
 
     def _optimizer(self) -> np.ndarray:
         """Seconds of Adam, a stream of memory; replicas share it out with ZeRO."""
@@ -398,36 +420,17 @@ class _Step:
         n_bytes = _MOMENTS_BYTES + parallel.param_bytes + _GRADIENT_PASSES * parallel.grad_bytes
         shared = np.where(parallel.zero_stage >= 1, parallel.dp * 1.0 * parallel.cp, 1.0)
         bandwidth = self.system.hbm_bandwidth * self.shares.memory
-        return self._parameters() / shared * n_bytes / bandwidth
+        return self._parameters / shared * n_bytes / bandwidth
 
 
-def collective_counts(model: Model, parallel: Parallel) -> dict[str, dict[str, np.ndarray]]:
-    """Return how many collectives one rank of an inner stage takes part in, in one step.
-
-    Returns
-    -------
-    dict of str to dict of str to ndarray of shape (n,)
-        By axis (``tp``, ``dp``, ``pp``), then by kind.
-    """
-    columns, strategies = ModelColumns.of(model), ParallelColumns.of(parallel)
-    m = strategies.num_microbatches * 1.0
-    layers = columns.num_layers / strategies.pp
-    passes = 2.0 + (strategies.recompute == _FULL)
-    each = np.where(strategies.tp > 1, m * layers * passes * 2.0, 0.0)
-    split = strategies.sequence_parallel
-    messages = np.where(strategies.pp > 1, 2.0 * m * strategies.virtual_pp, 0.0)
-    zero, replicated = strategies.zero_stage, strategies.dp > 1
-    repeated = np.where(zero >= 2, m, 1.0)
-    return {
-        "tp": {
-            "all_reduce": np.where(split, 0.0, each),
-            "all_gather": np.where(split, each, 0.0),
-            "reduce_scatter": np.where(split, each, 0.0),
-        },
-        "dp": {
-            "all_reduce": replicated * (zero == 0) * 1.0,
-            "all_gather": replicated * np.where(zero == 3, 2.0 * m, (zero >= 1) * 1.0),
-            "reduce_scatter": replicated * (zero >= 1) * repeated,
-        },
-        "pp": {"p2p": messages},
-    }
+def _end(times: BlockTimes, exchange: np.ndarray, before: np.ndarray) -> _Block:
+    nothing = np.zeros_like(exchange)
+    return _Block(
+        forward=times.forward,
+        backward=times.backward,
+        recompute=nothing,
+        tensor_parallel=exchange,
+        context_parallel=nothing,
+        before=before,
+        postponed=times.weight_backward,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,14 +21,25 @@ from labkit.errors import ParameterError
 from labkit.llm_parallel.system import Efficiency, Link, SystemConfig
 
 A100 = Efficiency()
-"""One set for Selene, vTrain's and Jean Zay's machine; see the comments of `Efficiency`."""
-MI250X = Efficiency()
-H100 = Efficiency()
-MAX_1550 = Efficiency()
-CPU = Efficiency()
+"""One set for Selene, vTrain's and Jean Zay's machine; see the comments of `Efficiency`.
+
+Set by hand with NCCL's table and the published steps of Narayanan et al. and Korthikanti et al. at
+hand; vTrain's measured steps were not used.
+"""
+MI250X = Efficiency(gemm=0.467)
+"""`gemm` alone is fitted, to the 22B run of Dash et al. (38.38 % of the peak); the rest as A100."""
+H100 = Efficiency(gemm=0.72)
+"""Its power cap leaves an H100 less of its peak in large products than an A100: about 0.7."""
+MAX_1550 = Efficiency(gemm=0.233)
+"""`gemm` alone is fitted, to the best 175B run of arXiv:2605.07726: 57 Tflop/s a tile, 450 W."""
+CPU = Efficiency(
+    gemm=0.5, memory=0.5, launch_s=2e-5, intra_link=0.5, intra_latency_s=1e-4, congestion=1e-4
+)
+"""Orders of magnitude; runs measured here tell more."""
 
 _A100_SHEET = "NVIDIA A100 80GB data sheet (SXM)"
 _FRONTIER_GUIDE = "OLCF, Frontier User Guide"
+_LUMI = "LUMI documentation, LUMI-G"
 _H100_SHEET = "NVIDIA H100 data sheet (SXM)"
 _MAX_BRIEF = "Intel Data Center GPU Max Series product brief"
 
@@ -64,7 +75,7 @@ def _a100(name: str, cards: int, card_gbit: float, devices: int, **sources: str)
     )
 
 
-def _frontier(name: str, devices: int, guide: str, machine: str) -> SystemConfig:
+def _frontier(name: str, nodes: int, guide: str) -> SystemConfig:
     return SystemConfig(
         name=name,
         device="MI250X GCD",
@@ -77,7 +88,7 @@ def _frontier(name: str, devices: int, guide: str, machine: str) -> SystemConfig
         links=(Link(2, 200e9), Link(8, 50e9)),
         nic_bandwidth=25e9,
         nics_per_node=4,
-        max_devices=devices,
+        max_devices=8 * nodes,
         efficiency=MI250X,
         sources=MappingProxyType(
             {
@@ -90,7 +101,7 @@ def _frontier(name: str, devices: int, guide: str, machine: str) -> SystemConfig
                 "links": f"{guide}: 200 GB/s inside a package, 50 to 100 GB/s between packages",
                 "nic_bandwidth": f"{guide}: 200 Gb/s a card",
                 "nics_per_node": f"{guide}: 4 Slingshot cards",
-                "max_devices": machine,
+                "max_devices": f"{guide}: {nodes} nodes",
                 "efficiency": "labkit: gemm from the 22B run of Dash et al., arXiv:2312.12705",
             }
         ),
@@ -124,7 +135,7 @@ def _h100() -> SystemConfig:
                 "nic_bandwidth": "NVIDIA DGX H100 data sheet: 400 Gb/s a card",
                 "nics_per_node": "NVIDIA DGX H100 data sheet: 8 ConnectX-7 for compute",
                 "max_devices": "a round number: no machine in particular",
-                "efficiency": "labkit: as the A100's; not compared with runs on H100",
+                "efficiency": "labkit: nominal; not compared with runs on H100",
             }
         ),
     )
@@ -154,11 +165,11 @@ def _supermuc() -> SystemConfig:
                 "hbm_bytes": f"{_MAX_BRIEF}: 128 GB, 2 tiles",
                 "hbm_bandwidth": f"{_MAX_BRIEF}: 3276.8 GB/s, 2 tiles",
                 "node_size": "LRZ, SuperMUC-NG Phase 2 hardware: 4 Max 1550 of 2 tiles",
-                "links": "Intel: 230 GB/s between tiles; Xe Link between cards",
+                "links": "nominal: 230 GB/s between tiles, two Xe Links of 26.5 GB/s between cards",
                 "nic_bandwidth": "LRZ, SuperMUC-NG Phase 2 hardware: HDR InfiniBand, 200 Gb/s",
                 "nics_per_node": "arXiv:2605.07726: 400 Gb/s a node",
                 "max_devices": "LRZ, SuperMUC-NG Phase 2 hardware: 240 nodes",
-                "efficiency": "labkit: general priors; not compared with single runs",
+                "efficiency": "labkit: gemm from the best 175B run of arXiv:2605.07726",
             }
         ),
     )
@@ -209,10 +220,10 @@ def local_cpu() -> SystemConfig:
 
 
 _MAKERS: dict[str, Callable[[], SystemConfig]] = {
-    "frontier": partial(_frontier, "frontier", 9408 * 8, _FRONTIER_GUIDE, "top500.org: 9408 nodes"),
-    "lumi": partial(
-        _frontier, "lumi", 2978 * 8, "LUMI documentation, LUMI-G", "LUMI documentation: 2978 nodes"
+    "frontier": partial(
+        _frontier, "frontier", 9856 * 8, _FRONTIER_GUIDE, f"{_FRONTIER_GUIDE}: 9856 nodes"
     ),
+    "lumi": partial(_frontier, "lumi", 2978 * 8, _LUMI, f"{_LUMI}: 2978 nodes"),
     "selene-a100": partial(
         _a100,
         "selene-a100",
@@ -262,7 +273,7 @@ class _Systems(Mapping[str, SystemConfig]):
         return len(_MAKERS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _made(name: str) -> SystemConfig:
     return _MAKERS[name]()
 

@@ -57,7 +57,7 @@ def model_flops(model: Model, parallel: Parallel) -> np.ndarray:
     --------
     >>> model = ModelConfig(num_layers=96, hidden_size=12288, num_attention_heads=96)
     >>> f"{model_flops(model, ParallelConfig(global_batch_size=1))[0]:.3e}"
-    '2.256e+15'
+    '2.205e+15'
     """
     columns, strategies = ModelColumns.of(model), ParallelColumns.of(parallel)
     linear, scores, output = _forward_flops(columns)

@@ -220,10 +220,8 @@ def local_cpu() -> SystemConfig:
 
 
 _MAKERS: dict[str, Callable[[], SystemConfig]] = {
-    "frontier": partial(
-        _frontier, "frontier", 9856 * 8, _FRONTIER_GUIDE, f"{_FRONTIER_GUIDE}: 9856 nodes"
-    ),
-    "lumi": partial(_frontier, "lumi", 2978 * 8, _LUMI, f"{_LUMI}: 2978 nodes"),
+    "frontier": partial(_frontier, "frontier", 9856, _FRONTIER_GUIDE),
+    "lumi": partial(_frontier, "lumi", 2978, _LUMI),
     "selene-a100": partial(
         _a100,
         "selene-a100",

@@ -368,11 +368,28 @@ def run_study(config: LLMParallelConfig, *, progress: Progress | None = None) ->
 
 
 def _experiment(config: LLMParallelConfig, system: SystemConfig) -> tuple[Space, SimulatedCluster]:
+    """Return what the engines search, in the manner of the paper: most points may be started.
+
+    Stages divide both layers and devices; an engine has to learn what fits and what is fast.
+    """
+    model = config.model_config()
     n_devices, batch = config.n_devices, config.global_batch_size
     while n_devices > EXPERIMENT_DEVICES and n_devices % 2 == 0 and batch % 2 == 0:
         n_devices, batch = n_devices // 2, batch // 2
-    model = config.model_config()
-    space = search_space(model, system, n_devices, batch)
+    space = search_space(
+        model,
+        system,
+        n_devices,
+        batch,
+        tp=[t for t in (1, 2, 4, 8) if n_devices % t == 0 and model.heads % t == 0],
+        pp=[p for p in range(1, 65) if model.num_layers % p == 0 and n_devices % p == 0],
+        micro_batch_size=[1, 2, 4, 8],
+        zero_stage=[0, 1],
+        recompute=["none", "full"],
+        virtual_pp=1,
+        schedule="1f1b",
+        sequence_parallel=False,
+    )
     return space, SimulatedCluster(model, system, seed=config.seed)
 
 

@@ -258,7 +258,7 @@ class _Step:
             shares=shares,
             device=Device.of(system, shares, parallel.param_bytes),
             nodes=nodes,
-            microbatches=parallel.num_microbatches * 1.0,
+            microbatches=parallel.num_microbatches * np.ones_like(tokens),
             tokens=tokens,
             hidden_bytes=parallel.param_bytes * tokens * model.hidden_size,
             tensor_ring=Ring.of(system, size, stride, nodes=nodes, efficiency=shares),

@@ -84,9 +84,9 @@ def hardware_flops(model: Model, parallel: Parallel) -> np.ndarray:
 def frontier_flops(model: Model, parallel: Parallel) -> np.ndarray:
     """Return the operations of a step by the formula of the Frontier study [3]_.
 
-    ``24 c B s L h^2 (1 + s / 6h + V / 16 L h)``, with c = 4 if layers are computed again, else 3:
-    hardware operations of a GPT whose output layer is, other than in `hardware_flops`, counted
-    c times too. The utilization that the study reports is of these.
+    ``24 c B s L h^2 (1 + s / 6h + V / 16 L h)``, with c = 4 if layers are computed again, else 3.
+    For a GPT and c = 4 these are `hardware_flops`; for c = 3 three quarters of that, in which the
+    output layer counts less than it computes. The utilization that the study reports is of these.
 
     Returns
     -------

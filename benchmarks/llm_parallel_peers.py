@@ -10,7 +10,8 @@ How the constants were chosen, which decides what a comparison is worth:
 - labkit, shipped constants: one set of efficiencies for all A100 machines, the same for every row;
   what they were chosen by is told in `labkit.llm_parallel.system`.
 - labkit, calibrated: fitted to one half of a set, by hash of the configuration, and scored on the
-  other half; only where a set is large enough (vTrain).
+  other half; and by hash of what a layer does on a device, which is harder: rows of vTrain's single
+  node share their layers. Only where a set is large enough (vTrain).
 - Calculon: its two own A100 files as they are, a100_80g (with which it validates its times) and
   a100_80e, so that nobody picks the worse; only the bandwidth of the network cards is set to the
   machine's, from the same data sheet that labkit has, and its memory limit is lifted. Korthikanti's
@@ -105,6 +106,8 @@ def scored(name: str, runs: Runs, system: SystemConfig, options: argparse.Namesp
     parts = [shipped]
     if name.startswith("vTrain"):
         parts.append(cross_validate(runs, system).assign(method=CALIBRATED))
+        by_layer = cross_validate(runs, system, by="layer")
+        parts.append(by_layer.assign(method="calibrated, unseen sizes of layers"))
     plain, rows = shipped.assign(low=np.nan, high=np.nan), peer_rows(runs, system)
     if options.calculon:
         for file in CALCULON_FILES:

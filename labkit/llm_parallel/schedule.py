@@ -30,6 +30,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,6 @@ class Timeline:
         return self.schedule.peak_in_flight
 
 
-@lru_cache(maxsize=8)
 def pipeline_schedule(kind: str, p: int, m: int, v: int | None = None) -> Schedule:
     """Return the order of work of a pipeline.
 
@@ -171,8 +171,12 @@ def pipeline_schedule(kind: str, p: int, m: int, v: int | None = None) -> Schedu
             f"num_microbatches={m}: schedule={kind!r} runs rounds of equal size; "
             f"use a multiple of pp={p}, e.g. {-(-m // p) * p}."
         )
-    order = tuple(_order_of_rank(kind, rank, p, m, v) for rank in range(p))
-    return Schedule(order, kind)
+    return _schedule(kind, int(p), int(m), int(v))
+
+
+@lru_cache(maxsize=8)
+def _schedule(kind: str, p: int, m: int, v: int) -> Schedule:
+    return Schedule(tuple(_order_of_rank(kind, rank, p, m, v) for rank in range(p)), kind)
 
 
 def _order_of_rank(kind: str, rank: int, p: int, m: int, v: int) -> Order:
@@ -271,7 +275,7 @@ def simulate(
     share = 0.5 if weight is None else weight
     stage_seconds = _stage_seconds(schedule.n_stages, forward, backward, share)
     seconds = stage_seconds[sequence.kind, sequence.stage]
-    end = _ends(sequence, seconds, float(_not_negative("p2p", p2p)))
+    end = _ends(sequence, seconds, float(_seconds("p2p", p2p, 1)))
     makespan = float(end.max())
     bubble = 1 - float(seconds.sum()) / (makespan * schedule.p) if makespan else 0.0
     columns = {
@@ -299,26 +303,24 @@ def _ends(sequence: Plan, seconds: np.ndarray, p2p: float) -> np.ndarray:
     return np.array(ends[:-1])
 
 
-def _stage_seconds(n_stages: int, forward: object, backward: object, share: float) -> np.ndarray:
+def _stage_seconds(n_stages: int, forward: object, backward: object, share: object) -> np.ndarray:
     """Return seconds of shape (4 kinds, stages)."""
-    if not 0 <= share <= 1:
+    if not isinstance(share, Real) or not 0 <= share <= 1:
         raise ParameterError(f"weight={share!r}: use a share from 0 to 1.")
-    whole = np.broadcast_to(_durations("backward", backward, n_stages), n_stages)
-    ahead = np.broadcast_to(_durations("forward", forward, n_stages), n_stages)
-    return np.array([ahead, whole, whole * (1 - share), whole * share])
+    whole = np.broadcast_to(_seconds("backward", backward, n_stages), n_stages)
+    ahead = np.broadcast_to(_seconds("forward", forward, n_stages), n_stages)
+    return np.array([ahead, whole, whole * (1 - float(share)), whole * float(share)])
 
 
-def _durations(name: str, value: object, n_stages: int) -> np.ndarray:
-    seconds = np.asarray(value, float)
+def _seconds(name: str, value: object, n_stages: int) -> np.ndarray:
+    """Return one number or one of each stage, 0 or more."""
+    try:
+        seconds = np.asarray(value, float)
+    except (TypeError, ValueError):
+        seconds = np.array(np.nan)
     if seconds.shape not in ((), (n_stages,)):
-        raise ParameterError(
-            f"{name} has shape {seconds.shape}: give one number or {n_stages}, one a stage."
-        )
-    return _not_negative(name, seconds)
-
-
-def _not_negative(name: str, value: object) -> np.ndarray:
-    seconds = np.asarray(value, float)
+        allowed = f"one number or {n_stages}, one a stage" if n_stages > 1 else "one number"
+        raise ParameterError(f"{name} has shape {seconds.shape}: give {allowed}.")
     if not (np.isfinite(seconds) & (seconds >= 0)).all():
         raise ParameterError(f"{name}={value!r}: use seconds of 0 or more.")
     return seconds

@@ -175,6 +175,9 @@ def test_the_slowest_stage_sets_the_pace_of_many_microbatches():
         ({"forward": 1, "backward": float("nan")}, "backward=.*use seconds of 0 or more"),
         ({"forward": [1, 2], "backward": 2}, r"forward has shape \(2,\): give one number or 4"),
         ({"forward": 1, "backward": 2, "weight": 1.5}, "weight=1.5: use a share from 0 to 1"),
+        ({"forward": "slow", "backward": 2}, "forward='slow': use seconds of 0 or more"),
+        ({"forward": 1, "backward": 2, "weight": "half"}, "weight='half': use a share"),
+        ({"forward": 1, "backward": 2, "p2p": [1, 2]}, r"p2p has shape \(2,\): give one number"),
         ({"forward": 1, "backward": 2, "p2p": -0.1}, "p2p=-0.1: use seconds of 0 or more"),
     ],
 )

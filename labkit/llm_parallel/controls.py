@@ -10,8 +10,8 @@ import ipywidgets as widgets
 
 GOOD, BAD = "#00805c", "#c04f00"
 """Colors of a verdict that read on white and on black."""
-NAME_WIDTH = "104px"
-CONTROL_WIDTH = "300px"
+NAME_WIDTH = "92px"
+CONTROL_WIDTH = "274px"
 
 
 def verdict(said: str, words: str, *, good: bool) -> str:

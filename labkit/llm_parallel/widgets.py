@@ -256,8 +256,8 @@ class ScheduleExplorer(widgets.VBox):  # type: ignore[misc]
         self.pp = controls.whole("stages (p)", pp, 16)
         self.num_microbatches = controls.whole("micro-batches", num_microbatches, 64)
         self.virtual_pp = controls.whole("chunks (v)", virtual_pp, 4)
-        self.backward = controls.ratio("backward", 2.0, 0.5, 3.0)
-        self.p2p = controls.ratio("message", 0.0, 0.0, 1.0)
+        self.backward = controls.ratio("backward / F", 2.0, 0.5, 3.0)
+        self.p2p = controls.ratio("message / F", 0.0, 0.0, 1.0)
         self.verdict = widgets.HTML().add_class("labkit-schedule-verdict")
         self.picture = widgets.HTML().add_class("labkit-schedule-picture")
         self.timeline: Timeline | None = None
@@ -310,7 +310,7 @@ def schedule_words(timeline: Timeline) -> str:
     what = "model chunks of micro-batches" if timeline.schedule.v > 1 else "micro-batches"
     words = (
         f"simulated; {formula}. A step takes {timeline.makespan:.4g} forward "
-        f"passes of a stage; rank {int(np.argmax(held))} holds most: {max(held)} {what}."
+        f"passes (F); rank {int(np.argmax(held))} holds most: {max(held)} {what}."
     )
     return controls.verdict(f"{percent(timeline.bubble_fraction)} idle", words, good=True)
 

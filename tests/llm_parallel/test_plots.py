@@ -223,7 +223,7 @@ def measured_rows() -> pd.DataFrame:
 def test_parity_states_the_error_of_each_set():
     rows = measured_rows()
     exact = rows.assign(set="exact", predicted=rows["measured"])
-    ax = plots.parity(pd.concat([rows, exact]), title="Runs", predicted="predicted, unseen rows")
+    ax = plots.parity(pd.concat([rows, exact]), title="Runs", predicted="calibrated on other runs")
     words = legend_words(ax.get_legend())
     assert "ten percent off (n = 40)\nMAPE 10.0 %" in words
     assert "exact (n = 40)\nMAPE 0.0 %" in words

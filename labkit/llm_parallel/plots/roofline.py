@@ -115,8 +115,8 @@ def roofline(
                 row.achieved / 1e12,
                 marker,
                 color=color,
-                markersize=7.5,
-                markeredgecolor="white",
+                markersize=7,
+                alpha=0.85,
             )
     width = float(ParallelColumns.of(strategies[0]).param_bytes[0])
     peak = float(system.peak_flops_of(np.array(width))) / 1e12

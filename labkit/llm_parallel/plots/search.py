@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from labkit.llm_parallel.plots.colors import BEST, FAILED, GRAY, INK, MODEL, pale
 from labkit.llm_parallel.plots.marks import (
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from labkit.llm_parallel.search import SearchResult
     from labkit.llm_parallel.tune import TuningResult
 
+WIDE_RANGE = 4.0
+"""Quotient of the slowest and the fastest above which the axis of time is logarithmic."""
 REASON_MARKERS = ("x", "v", "s", "P", "D")
 
 
@@ -41,7 +43,8 @@ def search_map(
     ----------
     result : SearchResult or DataFrame
         Of `exhaustive`, or its map: one row a cell with the columns tp, pp, tokens_per_second (of
-        the best of everything else, nan where nothing works) and reason (what excludes most).
+        the best of everything else, nan where nothing works) and reason (why not, e.g. "out of
+        memory").
     title : str, optional
     ax : Axes, optional
         Where to draw; a new figure otherwise.
@@ -50,12 +53,13 @@ def search_map(
     -------
     Axes
         Cells are labeled with their share of the best throughput, which has a frame. A cross marks
-        pairs that break a rule, a gray cell with "OOM" those that never fit.
+        pairs that break a rule, a red cell with "OOM" those that never fit.
     """
     frame = result if isinstance(result, pd.DataFrame) else result.map
     require_columns("result.map", frame, ("tp", "pp", "tokens_per_second", "reason"))
     table = frame.pivot(index="tp", columns="pp", values="tokens_per_second").sort_index()
     reasons = frame.pivot(index="tp", columns="pp", values="reason").reindex_like(table)
+    reasons = reasons.where(table.isna(), "")
     n_rows, n_columns = table.shape
     ax = new_axes(ax, width_in=min(0.62 * n_columns + 3.2, 9.0), height_in=0.5 * n_rows + 1.5)
     speed = table.to_numpy(dtype=float)
@@ -135,25 +139,34 @@ def pareto_front(
     """
     frame = result if isinstance(result, pd.DataFrame) else result.pareto
     require_columns("result.pareto", frame, ("seconds", "memory_bytes"))
-    ax = new_axes(ax, width_in=7.4, height_in=4.0)
+    ax = new_axes(ax, width_in=7.0, height_in=4.3)
+    named = "label" in frame
     devices = frame["n_devices"] if "n_devices" in frame else pd.Series(0, frame.index)
     for number, (n, rows) in enumerate(frame.groupby(devices)):
         rows = rows.sort_values("memory_bytes")
         memory = rows["memory_bytes"] / GIB
         color = PALETTE[number % len(PALETTE)]
-        label = f"{n:,} devices" if n else None
+        words = [f"{n:,} devices"] if n else []
+        words += [f"fastest: {rows.sort_values('seconds')['label'].iloc[0]}"] if named else []
+        label = "\n".join(words) or None
         ax.step(memory, rows["seconds"], where="post", color=color, alpha=0.5)
         ax.plot(memory, rows["seconds"], "o", color=color, markersize=5, label=label)
     if hbm_bytes is not None:
         limit = hbm_bytes / GIB
         ax.axvline(limit, color=INK, linestyle="--", label=f"memory of a device: {limit:.3g} GiB")
     ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
+    if frame["seconds"].max() > WIDE_RANGE * frame["seconds"].min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_ylim(bottom=0)
     ax.grid(axis="both")
     ax.set_xlabel("memory of the fullest device (GiB), model")
     ax.set_ylabel("time of a step (s), model")
     if ax.get_legend_handles_labels()[0]:
-        legend_beside(ax)
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
     ax.set_title(title)
     return ax
 
@@ -242,8 +255,9 @@ def sensitivity_bars(frame: pd.DataFrame, *, title: str = "", ax: Axes | None = 
     Returns
     -------
     Axes
-        Bars are Shapley effects, which add up to 100 %; the line from the first-order to the total
-        Sobol index shows how much a choice acts together with others.
+        Bars are Shapley effects, which add up to 100 %. A line from the first-order to the total
+        Sobol index shows how much a choice acts together with others; where strategies that cannot
+        run are left out, choices depend on each other, and it may point backwards.
     """
     require_columns("frame", frame, ("choice", "shapley", "sobol_first", "sobol_total"))
     shown = frame.dropna(subset="shapley").sort_values("shapley", ascending=False, kind="stable")
@@ -255,9 +269,9 @@ def sensitivity_bars(frame: pd.DataFrame, *, title: str = "", ax: Axes | None = 
     rows = np.arange(len(shown))
     ax.barh(rows, shown["shapley"], height=0.62, color=pale(MODEL, 0.6), label="Shapley effect")
     ax.hlines(rows, shown["sobol_first"], shown["sobol_total"], color=INK, linewidth=1.5)
-    ax.plot(shown["sobol_first"], rows, "o", color=INK, label="Sobol index, alone")
+    ax.plot(shown["sobol_first"], rows, "o", color=INK, label="Sobol index, first order")
     orange = OKABE_ITO["orange"]
-    ax.plot(shown["sobol_total"], rows, "D", color=orange, label="Sobol index, with others")
+    ax.plot(shown["sobol_total"], rows, "D", color=orange, label="Sobol index, total")
     names = [
         f"{str(name).replace('_', ' ')}  {percent(share, 0)}"
         for name, share in zip(shown["choice"], shown["shapley"], strict=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from labkit.llm_parallel.plots.colors import GRAY, INK, MODEL, pale
 from labkit.llm_parallel.plots.marks import (
@@ -43,7 +43,7 @@ def parity(
         ``high`` are the ends of the predictive intervals of a calibrated model.
     title : str, optional
     predicted : str, optional
-        Name of the prediction on its axis, e.g. "predicted, unseen rows".
+        Name of the prediction on its axis, e.g. "calibrated on other runs".
     ax : Axes, optional
         Where to draw; a new figure otherwise.
 
@@ -73,10 +73,11 @@ def parity(
     ax.set_aspect("equal")
     ax.grid(axis="both")
     for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("measured time of a step (s)")
-    ax.set_ylabel(f"{predicted} time of a step (s)")
+    ax.set_xlabel("time of a step (s), measured")
+    ax.set_ylabel(f"time of a step (s), {predicted}")
     legend_beside(ax)
     ax.set_title(title)
     return ax

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.llm_parallel.runtime.job import SYNTHETIC
+from labkit.llm_parallel.runtime.job import SYNTHETIC, Job
 
 SYNTHETIC_BYTES = 1 << 16
 _SUBJECTS = ("the rank", "a stage", "the model", "one replica", "the schedule", "a micro-batch")
@@ -46,6 +46,16 @@ class TextBatches:
         self.seq_length = seq_length
         self.global_batch_size = global_batch_size
         self.seed = seed
+
+    @classmethod
+    def of(cls, job: Job) -> TextBatches:
+        """Return the batches of a job."""
+        return cls(
+            job.data,
+            seq_length=job.model.seq_length,
+            global_batch_size=job.parallel.global_batch_size,
+            seed=job.seed,
+        )
 
     def batch(self, step: int, *, replica: int = 0, n_replicas: int = 1) -> tuple[Tensor, Tensor]:
         """Return the tokens of one replica, and the tokens that follow each of them.

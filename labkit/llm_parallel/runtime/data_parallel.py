@@ -23,6 +23,8 @@ References
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -61,7 +63,7 @@ def data_parallel(part: GPT, mesh: DeviceMesh, parallel: ParallelConfig) -> GPT:
     after_forward = parallel.zero_stage == 3
     for module in (*part.layers.values(), part):
         fully_shard(module, mesh=replicas, mp_policy=policy, reshard_after_forward=after_forward)
-        module.set_force_sum_reduction_for_comms(True)
+        cast(FSDPModule, module).set_force_sum_reduction_for_comms(True)
     return part
 
 

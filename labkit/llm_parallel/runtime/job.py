@@ -170,6 +170,7 @@ def require_runnable(model: ModelConfig, parallel: ParallelConfig) -> None:
             f"zero_stage={parallel.zero_stage} with pp={parallel.pp}: pipeline schedules keep "
             "gradients whole until the last micro-batch; use zero_stage=0 or 1."
         )
+    _require_micro_batches(parallel)
     if model.vocab_size < BYTE_VALUES:
         raise ParameterError(
             f"vocab_size={model.vocab_size}: text is read as bytes; use {BYTE_VALUES} or more."
@@ -178,6 +179,21 @@ def require_runnable(model: ModelConfig, parallel: ParallelConfig) -> None:
         raise ParameterError(
             f"position='rope' turns pairs; hidden_size / num_attention_heads = {model.head_size} "
             "must be even."
+        )
+
+
+def _require_micro_batches(parallel: ParallelConfig) -> None:
+    """Refuse numbers of micro-batches for which torch's schedules have no order."""
+    count, stages = parallel.num_microbatches, parallel.pp
+    few = parallel.schedule == "1f1b" and count < stages
+    uneven = parallel.schedule == "zb_h1" and count % max(1, count // stages)
+    if stages > 1 and (few or uneven):
+        rounds = -(-count // stages)
+        batch = rounds * stages * parallel.micro_batch_size * parallel.dp
+        raise ParameterError(
+            f"global_batch_size={parallel.global_batch_size} makes {count} micro-batches, for "
+            f"which torch's schedule={parallel.schedule!r} with pp={stages} has no order; use "
+            f"global_batch_size={batch}."
         )
 
 
@@ -193,20 +209,28 @@ def require_ready(job: Job, *, n_processes: int) -> None:
             f"tp * pp * dp = {job.parallel.n_devices}, but there are {n_processes} processes; "
             f"start with torchrun --nproc_per_node={job.parallel.n_devices}."
         )
-    if job.data != SYNTHETIC:
-        _require_text(job.data, job.model.seq_length + 1)
+    require_text(job)
     require_folder("out", job.out)
 
 
-def _require_text(path: str, needed: int) -> None:
-    if not Path(path).is_file():
-        raise MissingDataError(f"data={path!r} is no file; name a text file or {SYNTHETIC!r}.")
-    if not os.access(path, os.R_OK):
-        raise MissingDataError(f"data={path!r} cannot be read; change its permissions.")
-    size = Path(path).stat().st_size
+def require_text(job: Job) -> None:
+    """Refuse a text that is not there, or shorter than one sequence.
+
+    Raises
+    ------
+    ParameterError, MissingDataError
+    """
+    if job.data == SYNTHETIC:
+        return
+    path = Path(job.data)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise MissingDataError(
+            f"data={job.data!r} is no file that can be read; name a text file or {SYNTHETIC!r}."
+        )
+    size, needed = path.stat().st_size, job.model.seq_length + 1
     if size < needed:
         raise ParameterError(
-            f"data={path!r} has {size} bytes; seq_length={needed - 1} needs {needed} or more."
+            f"data={job.data!r} has {size} bytes; seq_length={needed - 1} needs {needed} or more."
         )
 
 

@@ -28,6 +28,8 @@ References
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -42,7 +44,7 @@ from torch.distributed.tensor.parallel import (
 from torch.distributed.tensor.placement_types import Placement
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
-from labkit.llm_parallel.runtime.model import GPT
+from labkit.llm_parallel.runtime.model import GPT, Positions
 
 SEQUENCE = 1
 """Dimension of activations (b, s, h) that sequence parallelism cuts."""
@@ -68,7 +70,8 @@ def tensor_parallel(part: GPT, mesh: DeviceMesh, *, sequence: bool) -> GPT:
     """
     between: Placement = Shard(SEQUENCE) if sequence else Replicate()
     if part.embedding is not None:
-        part.embedding.tokens = VocabularyParallelEmbedding(part.embedding.tokens, mesh, between)
+        table = VocabularyParallelEmbedding(part.embedding.tokens, mesh, between)
+        part.embedding.set_submodule("tokens", table)
     by_columns = RowwiseParallel(output_layouts=between)
     plan: dict[str, ParallelStyle] = {}
     for name in part.layers:
@@ -78,7 +81,8 @@ def tensor_parallel(part: GPT, mesh: DeviceMesh, *, sequence: bool) -> GPT:
     if sequence:
         plan.update(_sequence_parallel_plan(part, mesh))
         for name in products:
-            part.set_submodule(name, GatheredLinear(part.get_submodule(name), mesh))
+            product = cast(nn.Linear, part.get_submodule(name))
+            part.set_submodule(name, GatheredLinear(product, mesh))
     else:
         plan.update(dict.fromkeys(products, ColwiseParallel()))
     parallelize_module(part, mesh, plan)
@@ -126,7 +130,7 @@ class VocabularyParallelEmbedding(nn.Module):
         Placement of the activations.
     """
 
-    def __init__(self, whole: nn.Module, mesh: DeviceMesh, output: Placement) -> None:
+    def __init__(self, whole: nn.Embedding, mesh: DeviceMesh, output: Placement) -> None:
         super().__init__()
         self.mesh = mesh
         self.output = output
@@ -134,7 +138,7 @@ class VocabularyParallelEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map whole tokens (b, s) to activations, as placed."""
-        rows = self.weight.to_local()
+        rows = cast(DTensor, self.weight).to_local()
         index = tokens - self.mesh.get_local_rank() * rows.shape[0]
         elsewhere = (index < 0) | (index >= rows.shape[0])
         found = F.embedding(index.masked_fill(elsewhere, 0), rows)
@@ -146,7 +150,7 @@ class VocabularyParallelEmbedding(nn.Module):
 class SlicedPositions(nn.Module):
     """Adds to a slice of the sequence the learned vectors of its own places."""
 
-    def __init__(self, whole: nn.Module, mesh: DeviceMesh) -> None:
+    def __init__(self, whole: Positions, mesh: DeviceMesh) -> None:
         super().__init__()
         self.mesh = mesh
         self.weight = _cut(whole.weight, mesh, Replicate())
@@ -154,7 +158,7 @@ class SlicedPositions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Activations (b, s / t, h)."""
         first = self.mesh.get_local_rank() * x.shape[SEQUENCE]
-        table = self.weight.to_local(grad_placements=[Partial()])
+        table = cast(DTensor, self.weight).to_local(grad_placements=[Partial()])
         return x + table[first : first + x.shape[SEQUENCE]]
 
 
@@ -164,11 +168,12 @@ class GatheredLinear(nn.Module):
     Only the slice is kept for the backward pass, where it is gathered again.
     """
 
-    def __init__(self, whole: nn.Module, mesh: DeviceMesh) -> None:
+    def __init__(self, whole: nn.Linear, mesh: DeviceMesh) -> None:
         super().__init__()
         self.mesh = mesh
         self.weight = _cut(whole.weight, mesh, Shard(0))
-        self.bias = None if whole.bias is None else _cut(whole.bias, mesh, Shard(0))
+        bias: Tensor | None = whole.bias
+        self.bias = None if bias is None else _cut(bias, mesh, Shard(0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a slice (b, s / t, h) to this process's columns of the whole, (b, s, columns / t)."""
@@ -177,14 +182,14 @@ class GatheredLinear(nn.Module):
 
     def _product(self, x: Tensor) -> Tensor:
         cut = DTensor.from_local(x, self.mesh, [Shard(SEQUENCE)], run_check=False)
-        return F.linear(
-            cut.redistribute(placements=[Replicate()]), self.weight, self.bias
-        ).to_local()
+        whole = cut.redistribute(placements=[Replicate()])
+        return cast(DTensor, F.linear(whole, self.weight, self.bias)).to_local()
 
 
 def _sequence_parallel_plan(part: GPT, mesh: DeviceMesh) -> dict[str, ParallelStyle]:
     if part.embedding is not None and part.embedding.positions is not None:
-        part.embedding.positions = SlicedPositions(part.embedding.positions, mesh)
+        table = SlicedPositions(part.embedding.positions, mesh)
+        part.embedding.set_submodule("positions", table)
     norms = [f"layers.{i}.{kind}" for i in part.layers for kind in ("attention_norm", "mlp_norm")]
     norms += [] if part.norm is None else ["norm"]
     style = SequenceParallel(sequence_dim=SEQUENCE, use_local_output=True)

@@ -56,6 +56,8 @@ SCHEDULE_CLASSES: Mapping[str, Callable[..., Any]] = {
 }
 ONE_STAGE = ("gpipe", "1f1b")
 """Schedules whose classes take a stage, not a list."""
+V_SCHEDULE = "zbv"
+"""Here the first device holds both ends of the pipeline."""
 
 
 def stages_of_rank(parallel: ParallelConfig, rank: int) -> tuple[int, ...]:
@@ -67,7 +69,7 @@ def stages_of_rank(parallel: ParallelConfig, rank: int) -> tuple[int, ...]:
     >>> stages_of_rank(loop, 1), stages_of_rank(loop.replace(schedule="zbv"), 1)
     ((1, 5), (1, 6))
     """
-    if parallel.schedule == "zbv":
+    if parallel.schedule == V_SCHEDULE:
         return rank, 2 * parallel.pp - 1 - rank
     return tuple(rank + chunk * parallel.pp for chunk in range(parallel.virtual_pp))
 
@@ -128,17 +130,17 @@ class TiedEmbedding:
     ----------
     parts : mapping of int to GPT
         Stage to part of the model, of this process.
+    parallel : ParallelConfig
     mesh : DeviceMesh
         With the dimension ``pp``. All processes must take part.
     """
 
-    def __init__(self, parts: Mapping[int, GPT], mesh: DeviceMesh) -> None:
-        self.copies = [
-            part.output if part.embedding is None else part.embedding.tokens
-            for part in parts.values()
-            if part.embedding is not None or part.output is not None
-        ]
-        self.group = None if len(self.copies) == 2 else _ends_of_pipelines(mesh)
+    def __init__(
+        self, parts: Mapping[int, GPT], parallel: ParallelConfig, mesh: DeviceMesh
+    ) -> None:
+        self.copies = [table for part in parts.values() for table in _tables(part)]
+        both_here = parallel.schedule == V_SCHEDULE
+        self.group = None if both_here else _ends_of_pipelines(mesh)
 
     def reduce(self) -> None:
         """Add up the gradients of the two copies, once a step."""
@@ -148,6 +150,12 @@ class TiedEmbedding:
             gradients[1].copy_(gradients[0])
         elif gradients:
             dist.all_reduce(gradients[0], group=self.group)
+
+
+def _tables(part: GPT) -> list[Any]:
+    """Return the modules of a part whose weights have a row for each token."""
+    embedding = [] if part.embedding is None else [part.embedding.tokens]
+    return embedding + ([] if part.output is None else [part.output])
 
 
 def _ends_of_pipelines(mesh: DeviceMesh) -> dist.ProcessGroup | None:

@@ -8,6 +8,8 @@ the gradient of the mean over all tokens, whatever the strategy.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -72,16 +74,10 @@ class Trainer:
         for part in self.parts.values():
             data_parallel(part, self.mesh, job.parallel)
         _seed_dropout(job, self.mesh, self.replica)
-        whole_pipeline = job.parallel.pp == 1
-        tied = job.model.tie_embeddings and not whole_pipeline
-        self.tied = TiedEmbedding(self.parts, self.mesh) if tied else None
-        self.schedule = (
-            None
-            if whole_pipeline
-            else make_schedule(
-                self.parts, job.parallel, mesh=self.mesh, device=device, loss=self.loss
-            )
-        )
+        staged = job.parallel.pp > 1
+        tied = job.model.tie_embeddings and staged
+        self.tied = TiedEmbedding(self.parts, job.parallel, self.mesh) if tied else None
+        self.schedule: Any = self._schedule() if staged else None
         parameters = [p for part in self.parts.values() for p in part.parameters()]
         self.optimizer = make_optimizer(
             parameters, learning_rate=job.learning_rate, weight_decay=job.weight_decay
@@ -95,20 +91,26 @@ class Trainer:
         tokens, targets : Tensor of int64, shape (B / d, s)
             This process's share of the batch.
         """
+        return self.mean(self.update(tokens, targets))
+
+    def update(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Update the weights once and return what this process knows of the loss."""
         self.optimizer.zero_grad()
         tokens, targets = tokens.to(self.device), targets.to(self.device)
         with loss_parallel():
-            loss = (
-                self._whole(tokens, targets)
-                if self.schedule is None
-                else self._staged(tokens, targets)
-            )
+            loss = self._staged(tokens, targets) if self.schedule else self._whole(tokens, targets)
         for part in self.parts.values():
             reduce_partial_gradients(part)
         if self.tied is not None:
             self.tied.reduce()
         self.optimizer.step()
-        return self._mean(loss)
+        return loss
+
+    def mean(self, loss: Tensor) -> float:
+        """Average the loss over replicas; all processes that share a layer know the same."""
+        loss /= self.parallel.dp * self.parallel.tp
+        dist.all_reduce(loss)
+        return loss.item()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of one micro-batch divided by the number of micro-batches."""
@@ -120,6 +122,11 @@ class Trainer:
         else:
             value = F.cross_entropy(scores, wanted)
         return value / self.parallel.num_microbatches
+
+    def _schedule(self) -> Any:
+        return make_schedule(
+            self.parts, self.parallel, mesh=self.mesh, device=self.device, loss=self.loss
+        )
 
     def _whole(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Run all micro-batches through the one part there is."""
@@ -143,12 +150,6 @@ class Trainer:
         self.schedule.step(*inputs, target=wanted, losses=losses, return_outputs=False)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         return total + sum(loss.detach() for loss in losses)
-
-    def _mean(self, loss: Tensor) -> float:
-        """Average over replicas; all processes that share a layer know the same loss."""
-        loss /= self.parallel.dp * self.parallel.tp
-        dist.all_reduce(loss)
-        return loss.item()
 
 
 def build_part(

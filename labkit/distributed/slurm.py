@@ -29,7 +29,11 @@ from labkit.errors import LabkitError, ParameterError
 
 _POLL_SECONDS = 0.2
 _QUEUE_POLL_SECONDS = 15.0
+_FIRST_QUEUE_POLL_SECONDS = 2.0
+_HOPELESS = ("PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "BadConstraints")
+"""Reasons of Slurm for jobs that wait for something that waiting does not change."""
 _ENDING_SECONDS = 60.0
+_ENDED = ("", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 _FIRST_NODE = """\
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 head=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p' | head -n 1)
@@ -257,27 +261,35 @@ class _Job:
                 f"sbatch refused the job: {lines[-1] if lines else 'no reason given'}"
             )
         self.number = done.stdout.strip().partition(";")[0]
-        self._asked = time.monotonic()
+        self._next_poll = time.monotonic() + _FIRST_QUEUE_POLL_SECONDS
         self._known = True
 
     def runs(self) -> bool:
         """Whether Slurm still has the job; it is not asked often."""
-        if time.monotonic() - self._asked > _QUEUE_POLL_SECONDS:
-            self._asked = time.monotonic()
-            self._known = self._in_queue()
+        if time.monotonic() > self._next_poll:
+            self._next_poll = time.monotonic() + _QUEUE_POLL_SECONDS
+            state, reason = self._state()
+            if state == "PENDING" and reason in _HOPELESS:
+                raise LabkitError(
+                    f"Slurm cannot start the job ({reason}); ask for fewer nodes, less time or "
+                    "another partition."
+                )
+            self._known = state not in _ENDED
         return self._known
 
     def end(self) -> None:
         """Cancel the job and wait until it is gone."""
         deadline = time.monotonic() + _ENDING_SECONDS
-        while self._in_queue() and time.monotonic() < deadline:
+        while self._state()[0] not in _ENDED and time.monotonic() < deadline:
             subprocess.run(["scancel", self.number], capture_output=True, check=False)
             time.sleep(_POLL_SECONDS)
 
-    def _in_queue(self) -> bool:
-        command = ["squeue", "-h", "-j", self.number, "-o", "%T"]
+    def _state(self) -> tuple[str, str]:
+        """Return state and reason; nothing where Slurm has forgotten the job."""
+        command = ["squeue", "-h", "-j", self.number, "-o", "%T %r"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip() not in ("", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+        state, _, reason = done.stdout.strip().partition(" ")
+        return state, reason
 
 
 class _Step:
@@ -319,13 +331,13 @@ def _step(record: Path) -> str:
 
 
 def _wait(job: _Job | _Step, folder: Path, timeout_s: float) -> int | None:
-    """Return the exit code that the script leaves, None past the limit, -1 if it left none."""
+    """Return the exit code that the script leaves, None past the limit, 1 if it left none."""
     deadline = math.inf
     while time.monotonic() < deadline:
         alive = job.runs()
         code = _exit_code(folder)
         if code is not None or not alive:
-            return -1 if code is None else code
+            return 1 if code is None else code
         if math.isinf(deadline) and any(folder.glob("agent-*.json")):
             deadline = time.monotonic() + timeout_s
         time.sleep(_POLL_SECONDS)

@@ -20,6 +20,7 @@ from labkit.distributed.rank import says_memory_ran_out
 REASONS = ("out of memory", "crashed", "time limit", "lost")
 """Memory exceeded, a rank that failed, limit passed, no answer from whoever ran the ranks."""
 TAIL_BYTES = 4000
+_SLURM_LIMIT = "DUE TO TIME LIMIT"
 _LOST_CONNECTION = re.compile(
     r"connection (closed|reset|refused)|broken pipe|socket|remote process|timed? ?out|gloo|NCCL",
     re.IGNORECASE,
@@ -125,7 +126,8 @@ def _cause(folder: Path, tails: tuple[str, ...], returncode: int) -> tuple[str, 
         return "crashed", f"rank {rank} failed: {_line(errors[rank]['error'])}"
     for rank, code in codes.items():
         if code > 0:
-            return "crashed", f"rank {rank} ended with exit code {code}"
+            said = f": {_line(tails[rank].splitlines()[-1])}" if tails[rank] else ""
+            return "crashed", f"rank {rank} ended with exit code {code}{said}"
     return _agent_message(folder, returncode)
 
 
@@ -142,8 +144,11 @@ def _signal_message(rank: int, number: int, printed: str, oom_kills: int) -> tup
 
 
 def _agent_message(folder: Path, returncode: int) -> tuple[str, str]:
-    last = tail(folder / "agent.log").splitlines()[-1:]
-    said = f": {_line(last[0])}" if last else ""
+    lines = tail(folder / "agent.log").splitlines()
+    for line in lines:
+        if _SLURM_LIMIT in line:
+            return "time limit", f"Slurm ended the job: {_line(line)}"
+    said = f": {_line(lines[-1])}" if lines else ""
     number = _signal(returncode)
     if number:
         return "lost", f"torchrun was ended by signal {number} ({signal.Signals(number).name})"

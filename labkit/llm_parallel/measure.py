@@ -165,8 +165,8 @@ def _refusal(
         there = psutil.virtual_memory().total
         if needed > there:
             message = (
-                f"not started: by the cost model {parallel.n_devices} processes need "
-                f"{needed / 2**30:.1f} GiB, this machine has {there / 2**30:.1f} GiB"
+                f"not started: by the cost model it needs {needed / 2**30:.1f} GiB, and this "
+                f"machine has {there / 2**30:.1f} GiB"
             )
             return Failure(strategy=parallel, reason="out of memory", message=message)
     return None

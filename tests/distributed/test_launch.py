@@ -185,6 +185,13 @@ KILLED = "by somebody, or by the system for lack of memory"
     [
         ({}, {2: 3}, 0, "", ("crashed", "rank 2 ended with exit code 3")),
         (
+            {},
+            {0: 2, 1: 2},
+            0,
+            "starting\nno such job\n",
+            ("crashed", "rank 0 ended with exit code 2: no such job"),
+        ),
+        (
             {0: (LOST, 1.0), 3: ("ValueError: a bad batch\nmore", 2.0)},
             {0: 1, 1: -15, 2: -15, 3: 1},
             0,
@@ -259,3 +266,12 @@ def test_a_torchrun_that_fails_without_ranks_says_why(tmp_path):
         "lost",
         "torchrun ended with exit code 1 and no word of its ranks: RuntimeError: no address",
     )
+
+
+def test_the_time_limit_of_slurm_is_told_as_such(tmp_path):
+    line = (
+        "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-21T17:00:00 DUE TO TIME LIMIT ***"
+    )
+    (tmp_path / "agent.log").write_text(f"{line}\nsrun: Job step aborted\n")
+    done = conclude(tmp_path, n_processes=1, returncode=1, seconds=60)
+    assert (done.reason, done.message) == ("time limit", f"Slurm ended the job: {line}")

@@ -64,10 +64,21 @@ class Schedule:
         One a rank.
     kind : str
         One of `labkit.llm_parallel.config.SCHEDULES`, or any name for an order of your own.
+
+    Raises
+    ------
+    ParameterError
+        There are no actions, or some of an unknown kind.
     """
 
     order: tuple[Order, ...]
     kind: str = "custom"
+
+    def __post_init__(self) -> None:
+        kinds = {action.kind for order in self.order for action in order}
+        if not kinds or kinds - set(KINDS):
+            wrong = ", ".join(map(repr, sorted(kinds - set(KINDS)))) or "no actions"
+            raise ParameterError(f"order: {wrong}; use actions of the kinds {', '.join(KINDS)}.")
 
     @property
     def p(self) -> int:
@@ -305,11 +316,12 @@ def _ends(sequence: Plan, seconds: np.ndarray, p2p: float) -> np.ndarray:
 
 def _stage_seconds(n_stages: int, forward: object, backward: object, share: object) -> np.ndarray:
     """Return seconds of shape (4 kinds, stages)."""
-    if not isinstance(share, Real) or not 0 <= share <= 1:
+    later = float(share) if isinstance(share, Real) else math.nan
+    if not 0 <= later <= 1:
         raise ParameterError(f"weight={share!r}: use a share from 0 to 1.")
     whole = np.broadcast_to(_seconds("backward", backward, n_stages), n_stages)
     ahead = np.broadcast_to(_seconds("forward", forward, n_stages), n_stages)
-    return np.array([ahead, whole, whole * (1 - float(share)), whole * float(share)])
+    return np.array([ahead, whole, whole * (1 - later), whole * later])
 
 
 def _seconds(name: str, value: object, n_stages: int) -> np.ndarray:

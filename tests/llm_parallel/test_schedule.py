@@ -181,3 +181,10 @@ def test_an_order_that_leaves_a_pass_out_is_a_deadlock():
     first = (Action("F", 0, 0), Action("B", 0, 0))
     with pytest.raises(ParameterError, match="1 of 2 ranks wait forever: rank 0 at 0B0 for 1B0"):
         simulate(Schedule((first, (Action("F", 1, 0),))), forward=1, backward=2)
+
+
+def test_an_order_of_nothing_or_of_unknown_actions_is_refused():
+    with pytest.raises(ParameterError, match="order: no actions; use actions of the kinds F, B"):
+        Schedule(())
+    with pytest.raises(ParameterError, match="order: 'X'; use actions of the kinds F, B, I, W"):
+        Schedule(((Action("X", 0, 0),),))

@@ -202,6 +202,7 @@ def test_published_points_stand_apart_from_the_curves_of_the_model():
         assert said == {"model", "published"}
     assert set(legend_words(figure.legends[0])) == {
         "gpt-175b, model", "gpt-1t, model", "published", "ideal",
+        "total batch remembered", "total batch inferred",
     }  # fmt: skip
     assert_presentable(figure)
 

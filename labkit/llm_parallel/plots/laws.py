@@ -180,8 +180,8 @@ def scaling_figure(
     Parameters
     ----------
     frames : DataFrame or sequence of DataFrame
-        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, kind, n_devices and
-        efficiency.
+        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, kind, n_devices,
+        global_batch_size and efficiency.
     published : DataFrame, optional
         Columns model, kind, n_devices and efficiency_percent, of which the models drawn are taken;
         by default `labkit.llm_parallel.published.FRONTIER_SCALING`.
@@ -194,7 +194,8 @@ def scaling_figure(
         Lines are the model's, open diamonds are published. The ideal is 100 %.
     """
     frame = frames if isinstance(frames, pd.DataFrame) else pd.concat(frames, ignore_index=True)
-    require_columns("frames", frame, ("model", "kind", "n_devices", "efficiency"))
+    needed = ("model", "kind", "n_devices", "global_batch_size", "efficiency")
+    require_columns("frames", frame, needed)
     stated = FRONTIER_SCALING if published is None else published
     stated = stated[stated["model"].isin(frame["model"])]
     figure, axes = _figure(1, 2, (8.4, 3.9))
@@ -205,7 +206,7 @@ def scaling_figure(
             here.groupby("model", sort=False), SYSTEM_COLORS, strict=False
         ):
             points = stated[(stated["kind"] == scaling) & (stated["model"] == name)]
-            _scaling_line(ax, rows, points, color)
+            _scaling_line(ax, rows, points, color, strong=scaling == "strong")
         whole_log_axis(ax, here["n_devices"])
         ax.set_xlabel("devices")
         ax.set_title(SCALING_TITLES[scaling])
@@ -213,14 +214,25 @@ def scaling_figure(
     values = [*frame["efficiency"], *stated["efficiency_percent"] / 100]
     axes[0, 0].set_ylim(min(0.7, 0.95 * min(values)), max(1.06, 1.03 * max(values)))
     percent_axis(axes[0, 0])
-    _scaling_legend(figure, list(dict.fromkeys(frame["model"])))
+    batches = frame[frame["kind"] == "strong"].groupby("model")["global_batch_size"]
+    _scaling_legend(figure, list(dict.fromkeys(frame["model"])), two=batches.nunique().max() > 1)
     if title:
         figure.suptitle(title, fontsize=11.5, x=0.01, ha="left")
     return figure
 
 
-def _scaling_line(ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str) -> None:
-    ax.plot(rows["n_devices"], rows["efficiency"], "o-", color=color)
+def _scaling_line(
+    ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str, *, strong: bool
+) -> None:
+    """Draw one model: a line for weak scaling, one a batch for strong scaling, what is published."""
+    lines = (
+        [part for _, part in rows.groupby("global_batch_size", sort=False)] if strong else [rows]
+    )
+    said = []
+    for line, style in zip(lines, ("o-", "s:"), strict=False):
+        ax.plot(line["n_devices"], line["efficiency"], style, color=color, markersize=5)
+        last = line.iloc[-1]
+        said.append((float(last["efficiency"]), float(last["n_devices"]), "model"))
     ax.plot(
         points["n_devices"],
         points["efficiency_percent"] / 100,
@@ -231,16 +243,15 @@ def _scaling_line(ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str
         markeredgewidth=1.8,
         zorder=4,
     )
-    _scaling_words(ax, rows.iloc[-1], points, color)
-
-
-def _scaling_words(ax: Axes, last: pd.Series, points: pd.DataFrame, color: str) -> None:
-    """Values of the last points: below them, or one above where two are close."""
-    said = [(float(last["efficiency"]), float(last["n_devices"]), "model")]
     said += [(p.efficiency_percent / 100, p.n_devices, "published") for p in points.itertuples()]
-    close = max(said)[0] - min(said)[0] < CLOSE
-    for value, n_devices, what in said:
-        above = close and (value, n_devices, what) == max(said) and len(said) > 1
+    _scaling_words(ax, said, color)
+
+
+def _scaling_words(ax: Axes, said: list[tuple[float, float, str]], color: str) -> None:
+    """Values of the last points: below them, or above one that another is close below."""
+    ordered = sorted(said)
+    for place, (value, n_devices, what) in enumerate(ordered):
+        above = place > 0 and value - ordered[place - 1][0] < CLOSE
         ax.annotate(
             f"{what} {percent(value, 0)}",
             (n_devices, value),
@@ -252,7 +263,7 @@ def _scaling_words(ax: Axes, last: pd.Series, points: pd.DataFrame, color: str) 
         )
 
 
-def _scaling_legend(figure: Figure, models: list[str]) -> None:
+def _scaling_legend(figure: Figure, models: list[str], *, two: bool) -> None:
     entries = [
         Line2D([], [], color=color, marker="o", label=f"{name}, model")
         for name, color in zip(models, SYSTEM_COLORS, strict=False)
@@ -262,4 +273,9 @@ def _scaling_legend(figure: Figure, models: list[str]) -> None:
                markersize=7, markeredgewidth=1.5, label="published"),
         Line2D([], [], color=GRAY, linestyle="--", label="ideal"),
     ]  # fmt: skip
-    figure.legend(handles=entries, loc="outside lower center", ncols=4)
+    if two:
+        entries += [
+            Line2D([], [], color=INK, marker="o", label="total batch remembered"),
+            Line2D([], [], color=INK, marker="s", linestyle=":", label="total batch inferred"),
+        ]
+    figure.legend(handles=entries, loc="outside lower center", ncols=3 if two else 4)

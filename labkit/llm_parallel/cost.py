@@ -12,9 +12,10 @@ interleaved schedules. Schedules that postpone the gradients of weights W fill t
 them [2]_. With F and I = B + R - W of the other stages they leave::
 
     zb_h1    max(F, I, F + I - W)
-    zbv      max(I - W, I / 2, F - I / 2)
+    zbv      max(I - W, I / 2, F - I / 2, W / 2 - max(W - I, 0) / (2 p - 2))
 
-as `labkit.llm_parallel.schedule` simulates, for zbv where W is not longer than I.
+as `labkit.llm_parallel.schedule` simulates: exactly so for zb_h1, and for zbv where F is not longer
+than I.
 
 Gradients are reduced over all replicas (and the ranks of a sequence): an all-reduce; with ZeRO 1 a
 reduce-scatter and an all-gather of weights; ZeRO 2 scatters after every micro-batch; ZeRO 3
@@ -37,7 +38,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import pandas as pd
@@ -270,7 +271,7 @@ class _Step:
         layer, ends = self._layer(), self._ends()
         busiest = self._busiest(layer, *ends)
         message = self._message()
-        # One after the other; all micro-batches, and the way of the first and the last one.
+        # The first micro-batch is sent down the whole pipeline, and the last one back up.
         bubble = self._bubble(busiest, layer, *ends) + 2.0 * (parallel.pp - 1.0) * message
         return {
             "forward": m * busiest.forward,
@@ -350,9 +351,10 @@ class _Step:
         everything = layer.total() * self.model.num_layers + first.total() + last.total()
         waiting = np.maximum(everything - busiest.total(), 0.0)
         inputs = waiting - ahead - postponed
-        half = np.maximum(ahead, inputs)
-        zb_h1 = np.maximum(half, ahead + inputs - postponed)
-        zbv = np.maximum(np.maximum(inputs - postponed, inputs / 2), ahead - inputs / 2)
+        zb_h1 = reduce(np.maximum, (ahead, inputs, ahead + inputs - postponed))
+        longer = np.maximum(postponed - inputs, 0.0) / np.maximum(2.0 * self.parallel.pp - 2.0, 1.0)
+        in_halves = (inputs / 2, ahead - inputs / 2, postponed / 2 - longer)
+        zbv = reduce(np.maximum, in_halves, inputs - postponed)
         idle = np.where(schedule == _ZB_H1, zb_h1, waiting / self.parallel.virtual_pp)
         return np.where(schedule == _ZBV, zbv, idle)
 

@@ -29,21 +29,19 @@ if TYPE_CHECKING:
     from labkit.llm_parallel.runtime.trainer import Trainer
     from labkit.memory.dryrun import MemoryTrace
 
-AXES = ("tp", "dp", "pp", "embedding")
-"""Who talks: ranks that share a layer, replicas, stages, and the ends of a pipeline whose embedding
-is tied."""
+AXES = ("tp", "dp", "pp")
+"""Who exchanges data: ranks that share a layer, replicas, stages of a pipeline."""
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "p2p")
-"""What they say; of messages between two ranks, those that this rank sends."""
-ALL_AT_ONCE = ("gpipe", "looped_bfs")
-"""Schedules that hold all micro-batches of a step."""
+"""How; messages between two ranks are those sent and those received."""
 _FEW_LAYERS = (2, 3)
+_KIND = {"send": "p2p", "receive": "p2p"}
 
 
 def trace_memory(model: ModelConfig, parallel: ParallelConfig, *, stage: int = 0) -> MemoryTrace:
     """Return the memory of one step on the first rank of a pipeline stage.
 
-    The optimizer has its state before the step. Chunks of more than three layers are extrapolated,
-    and with schedules that do not hold all micro-batches at once, so are long steps.
+    The optimizer has its state before the step. Pipelines of torch have a buffer for every message
+    of the step, which formulas of other pipelines leave out.
 
     Parameters
     ----------
@@ -68,18 +66,15 @@ def trace_memory(model: ModelConfig, parallel: ParallelConfig, *, stage: int = 0
     from labkit.memory.dryrun import KINDS, MemoryTrace, dry_run
 
     rank = _rank_of_stage(model, parallel, stage)
-    m = parallel.num_microbatches
-    if parallel.schedule not in ALL_AT_ONCE:
-        m = min(m, 2 * parallel.pp)
 
-    def bytes_of(layers: int) -> np.ndarray:
-        small = _small(model, parallel, layers, m)
-        trace = dry_run(partial(_build, *small), _update, world_size=parallel.n_devices, rank=rank)
+    def bytes_of(small: ModelConfig, strategy: ParallelConfig) -> np.ndarray:
+        build = partial(_build, small, strategy)
+        trace = dry_run(build, _update, world_size=parallel.n_devices, rank=rank)
         return np.array(
-            [[kinds[kind] for kind in KINDS] for kinds in (trace.by_kind, trace.marks["state"])]
+            [[kinds[k] for k in KINDS] for kinds in (trace.by_kind, trace.marks["state"])]
         )
 
-    peak, state = _extended(bytes_of, _FEW_LAYERS, _layers_of_chunk(model, parallel)).tolist()
+    peak, state = _extrapolated(bytes_of, model, parallel).tolist()
     by_kind = dict(zip(KINDS, peak, strict=True))
     marks = {"state": dict(zip(KINDS, state, strict=True))}
     return MemoryTrace(peak_bytes=sum(peak), by_kind=by_kind, marks=marks)
@@ -88,7 +83,7 @@ def trace_memory(model: ModelConfig, parallel: ParallelConfig, *, stage: int = 0
 def trace_collectives(
     model: ModelConfig, parallel: ParallelConfig, *, stage: int = 0
 ) -> dict[str, dict[str, int]]:
-    """Return how many messages the first rank of a pipeline stage sends in one step.
+    """Return how often the first rank of a pipeline stage exchanges data in one step.
 
     Parameters
     ----------
@@ -112,15 +107,11 @@ def trace_collectives(
     from labkit.memory.dryrun import alone
 
     rank = _rank_of_stage(model, parallel, stage)
-    rounds = (parallel.pp, 2 * parallel.pp)
 
-    def counts_of(layers: int) -> np.ndarray:
-        def counts(m: int) -> np.ndarray:
-            return alone(_count, *_small(model, parallel, layers, m), rank)
+    def counts_of(small: ModelConfig, strategy: ParallelConfig) -> np.ndarray:
+        return alone(_count, small, strategy, rank)
 
-        return _extended(counts, rounds, parallel.num_microbatches)
-
-    counts = _extended(counts_of, _FEW_LAYERS, _layers_of_chunk(model, parallel))
+    counts = _extrapolated(counts_of, model, parallel)
     return {
         axis: dict(zip(COLLECTIVES, row, strict=True))
         for axis, row in zip(AXES, counts.tolist(), strict=True)
@@ -135,10 +126,23 @@ def _rank_of_stage(model: ModelConfig, parallel: ParallelConfig, stage: int) -> 
     return stage * parallel.tp * (parallel.dp if replicas_are_closer else 1)
 
 
-def _layers_of_chunk(model: ModelConfig, parallel: ParallelConfig) -> int:
-    """Return the layers of a chunk, with those that embeddings stand for."""
+def _extrapolated(
+    measure: Callable[[ModelConfig, ParallelConfig], np.ndarray],
+    model: ModelConfig,
+    parallel: ParallelConfig,
+) -> np.ndarray:
+    """Return a measure of a large model and a long step from small and short ones."""
     units = model.num_layers + 2 * parallel.count_embeddings_as_layers
-    return units // (parallel.pp * parallel.virtual_pp)
+    layers = units // (parallel.pp * parallel.virtual_pp)
+    full_pipeline = (2 * parallel.pp, 3 * parallel.pp)
+
+    def of_layers(n: int) -> np.ndarray:
+        def of_microbatches(m: int) -> np.ndarray:
+            return measure(*_small(model, parallel, n, m))
+
+        return _on_a_line(of_microbatches, full_pipeline, parallel.num_microbatches)
+
+    return _on_a_line(of_layers, _FEW_LAYERS, layers)
 
 
 def _small(
@@ -155,10 +159,10 @@ def _small(
     return model.replace(num_layers=depth, dropout=0.0), strategy
 
 
-def _extended(
+def _on_a_line(
     measure: Callable[[int], np.ndarray], few: tuple[int, int], wanted: int
 ) -> np.ndarray:
-    """Return a measure that is linear in a size, from two small sizes where it is large."""
+    """Return a measure that grows by equal steps, from two small sizes where it is large."""
     if wanted <= few[1]:
         return measure(wanted)
     low, high = (measure(size) for size in few)
@@ -166,18 +170,13 @@ def _extended(
 
 
 def _trainer(model: ModelConfig, parallel: ParallelConfig) -> Trainer:
-    """Return the training code of one rank, which gives no loss: there is none without data."""
     import torch
 
     from labkit.llm_parallel.runtime.job import Job
     from labkit.llm_parallel.runtime.trainer import Trainer
 
-    class Traced(Trainer):
-        def _mean(self, loss: Any) -> float:
-            return float("nan")
-
     with torch.random.fork_rng(devices=[]):
-        return Traced(Job(model=model, parallel=parallel), torch.device("cpu"))
+        return Trainer(Job(model=model, parallel=parallel), torch.device("cpu"))
 
 
 def _batch(model: ModelConfig, parallel: ParallelConfig) -> Any:
@@ -202,35 +201,22 @@ def _build(model: ModelConfig, parallel: ParallelConfig) -> tuple[Any, ...]:
 
 def _update(mark: Callable[[str], None], trainer: Trainer, *others: Any) -> None:
     mark("state")
-    trainer.step(others[-1], others[-1])
+    trainer.update(others[-1], others[-1])
 
 
 def _count(model: ModelConfig, parallel: ParallelConfig, rank: int) -> np.ndarray:
     """Return messages of one step, of shape (axes, collectives)."""
+    from labkit.llm_parallel.runtime.counting import CollectiveCounter
     from labkit.memory.dryrun import fake_processes
-    from labkit.memory.messages import MessageCounter
 
     with fake_processes(parallel.n_devices, rank):
         trainer = _trainer(model, parallel)
         batch = _batch(model, parallel)
-        with MessageCounter() as counter:
-            trainer.step(batch, batch)
-        groups = _axis_of_group(trainer)
+        with CollectiveCounter(trainer.mesh) as counter:
+            trainer.update(batch, batch)
     counts = np.zeros((len(AXES), len(COLLECTIVES)), np.int64)
-    for (group, kind), number in counter.counts.items():
-        if group in groups:
-            counts[AXES.index(groups[group]), COLLECTIVES.index(kind)] += number
+    for axis, kinds in counter.counts.items():
+        row = AXES.index("pp" if axis == "other" else axis)  # the two ends of a tied pipeline
+        for kind, number in kinds.items():
+            counts[row, COLLECTIVES.index(_KIND.get(kind, kind))] += number
     return counts
-
-
-def _axis_of_group(trainer: Trainer) -> dict[str, str]:
-    """Return the axis of each group of more than one process, by its name."""
-    mesh = trainer.mesh
-    axes = {"tp": "tp", "pp": "pp", "dp_replicate": "dp", "dp_shard": "dp"}
-    groups = {
-        str(mesh.get_group(name).group_name): axis
-        for name, axis in axes.items()
-        if mesh[name].size() > 1
-    }
-    tied = None if trainer.tied is None else trainer.tied.group
-    return groups if tied is None else groups | {str(tied.group_name): "embedding"}

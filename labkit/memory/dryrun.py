@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -37,7 +37,8 @@ Mark = Callable[[str], None]
 """What a step calls to remember what is alive, with a name for the moment."""
 
 KINDS = ("parameter", "buffer", "gradient", "activation", "temp", "optstate", "other")
-"""What memory is for, in torch's words; temporaries are those of the backward pass."""
+"""What memory is for, in torch's words. Activations are what the forward pass makes, with weights
+that FSDP gathers; temporaries are what the backward pass makes, with gradients that FSDP keeps."""
 
 
 class DryRunUnavailableError(LabkitError, ImportError):
@@ -132,6 +133,7 @@ def fake_processes(world_size: int, rank: int = 0) -> Iterator[None]:
     store = _private("torch.testing._internal.distributed.fake_pg", "FakeStore")
     mode = _private("torch._subclasses.fake_tensor", "FakeTensorMode")
     report_of_errors = sys.excepthook
+    _forget_meshes()
     dist.init_process_group("fake", store=store(), rank=rank, world_size=world_size)
     try:
         with ExitStack() as stack:
@@ -141,7 +143,18 @@ def fake_processes(world_size: int, rank: int = 0) -> Iterator[None]:
             yield
     finally:
         dist.destroy_process_group()
+        _forget_meshes()
         sys.excepthook = report_of_errors  # torch has put the rank in front of every line
+
+
+def _forget_meshes() -> None:
+    """Empty what DTensor remembers: meshes of the same ranks that were made for other groups."""
+    tensor = "torch.distributed.tensor"
+    propagator = _private(f"{tensor}._sharding_prop", "ShardingPropagator")
+    _private(f"{tensor}.debug", "_clear_sharding_prop_cache")()
+    _private(f"{tensor}._redistribute", "_gen_transform_infos").cache_clear()
+    _private(f"{tensor}._collective_utils", "MeshTopoInfo").build_from_mesh.cache_clear()
+    propagator._propagate_tensor_meta_cached.cache_clear()
 
 
 @contextmanager
@@ -210,34 +223,54 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def _trace(
     build: Callable[[], tuple[Any, ...]], step: Callable[..., None], world_size: int, rank: int
 ) -> MemoryTrace:
-    tracker = _tracker()
     marks: dict[str, Mapping[str, int]] = {}
-
-    def mark(name: str) -> None:
-        marks[name] = _by_kind(tracker.get_tracker_snapshot("current"))
-
     with ExitStack() as stack:
         stack.enter_context(fake_processes(world_size, rank))
         built = build()
-        kinds = (torch.Tensor, torch.nn.Module, torch.optim.Optimizer)
-        tracker.track_external(*(item for item in built if isinstance(item, kinds)))
-        stack.enter_context(tracker)
+        tracker = stack.enter_context(_tracker(built))
+
+        def mark(name: str) -> None:
+            marks[name] = _by_kind(tracker.get_tracker_snapshot("current"))
+
         step(mark, *built)
         peak = _by_kind(tracker.get_tracker_snapshot("peak"))
     return MemoryTrace(peak_bytes=sum(peak.values()), by_kind=peak, marks=marks)
 
 
-def _tracker() -> Any:
-    """Return torch's tracker, made to accept modules that are called again before their end."""
+class _NoModules:
+    """Stands in for torch's tracker of modules, whose hooks no split backward pass gets through.
+
+    Without it modules may also be called again before their backward pass, as pipelines do.
+    """
+
+    parents: frozenset[str] = frozenset()
+
+    @property
+    def is_bw(self) -> bool:
+        return torch._C._current_graph_task_id() != -1
+
+    def register_user_hooks(self, *hooks: object) -> None:
+        pass
+
+    def clear_user_hooks(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def _tracker(built: tuple[Any, ...]) -> Any:
+    """Return torch's tracker, which knows what was built."""
     tracker = _private("torch.distributed._tools.mem_tracker", "MemTracker")()
-    before_forward = tracker._pre_fw_hook
-
-    def forget_earlier_call(module: torch.nn.Module, inputs: Any) -> None:
-        if not tracker._mod_tracker.is_bw:
-            tracker.memory_tracking.pop(module, None)
-        before_forward(module, inputs)
-
-    tracker._pre_fw_hook = forget_earlier_call
+    tracker._mod_tracker = _NoModules()
+    for item in built:
+        if isinstance(item, torch.nn.Module):
+            tracker._track_module_params_and_buffers(item, install_grad_hooks=True)
+        elif isinstance(item, torch.Tensor | torch.optim.Optimizer):
+            tracker.track_external(item)
     return tracker
 
 

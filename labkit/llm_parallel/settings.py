@@ -137,8 +137,10 @@ class LLMParallelConfig:
 
     def strategy(self) -> ParallelConfig:
         """Your strategy; the devices that tp and pp leave over are data parallel."""
-        names = ("tp", "pp", "virtual_pp", "micro_batch_size", "zero_stage", "recompute")
-        names += ("schedule", "sequence_parallel", "flash_attention", "global_batch_size")
+        names = (
+            *("tp", "pp", "virtual_pp", "micro_batch_size", "zero_stage", "recompute"),
+            *("schedule", "sequence_parallel", "flash_attention", "global_batch_size"),
+        )
         values = {name: getattr(self, name) for name in names}
         return ParallelConfig(dp=self.n_devices // (self.tp * self.pp), **values)
 

@@ -85,9 +85,9 @@ def test_bash_accepts_the_script(port):
 
 def test_torchrun_can_be_that_of_an_interpreter():
     line = srun_line(
-        "train", nodes=1, processes_per_node=2, torchrun=("/opt/my python", "-m", "torch.run")
+        "train", nodes=1, processes_per_node=2, torchrun=("/usr/my python", "-m", "torch.run")
     )
-    assert "--kill-on-bad-exit=1 '/opt/my python' -m torch.run --nnodes=1" in line
+    assert "--kill-on-bad-exit=1 '/usr/my python' -m torch.run --nnodes=1" in line
 
 
 def test_requests_that_slurm_could_not_read_are_refused_by_name():

@@ -224,7 +224,7 @@ def scaling_figure(
 def _scaling_line(
     ax: Axes, rows: pd.DataFrame, points: pd.DataFrame, color: str, *, strong: bool
 ) -> None:
-    """Draw one model: a line for weak scaling, one a batch for strong scaling, what is published."""
+    """Draw one model: a line for weak scaling, one a batch for strong scaling, published points."""
     lines = (
         [part for _, part in rows.groupby("global_batch_size", sort=False)] if strong else [rows]
     )

@@ -13,7 +13,6 @@ import numpy as np
 
 from labkit.choices import require_whole
 from labkit.errors import LabkitError, ParameterError
-from labkit.llm_parallel import controls
 from labkit.llm_parallel.columns import ParallelColumns
 from labkit.llm_parallel.config import (
     RECOMPUTE,
@@ -30,6 +29,7 @@ from labkit.llm_parallel.plots.svg import anatomy_svg, gantt_svg, memory_svg
 from labkit.llm_parallel.rules import check, legality
 from labkit.llm_parallel.schedule import Timeline, pipeline_schedule, simulate
 from labkit.llm_parallel.system import Efficiency, SystemConfig
+from labkit.llm_parallel.widgets import controls
 
 CONTROLLED = (
     "tp",

@@ -16,6 +16,7 @@ References
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +31,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from labkit.choices import require_whole
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, ParameterError
 
 Answer = TypeVar("Answer")
 Mark = Callable[[str], None]
@@ -110,9 +111,22 @@ def dry_run(
 
 
 def alone(function: Callable[..., Answer], *arguments: Any) -> Answer:
-    """Call a function where no process group is: here, or else in a process of its own."""
+    """Call a function where no process group is: here, or else in a process of its own.
+
+    Raises
+    ------
+    ParameterError
+        It needs a process of its own and cannot be sent there.
+    """
     if not (dist.is_available() and dist.is_initialized()):
         return function(*arguments)
+    try:
+        pickle.dumps((function, arguments))
+    except (pickle.PicklingError, AttributeError, TypeError) as exc:
+        raise ParameterError(
+            "This process has a process group, so a dry run needs a process of its own, which "
+            f"cannot be given what is to run ({exc}); use functions of a module."
+        ) from exc
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 

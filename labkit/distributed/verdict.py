@@ -126,8 +126,7 @@ def _cause(folder: Path, tails: tuple[str, ...], returncode: int) -> tuple[str, 
         return "crashed", f"rank {rank} failed: {_line(errors[rank]['error'])}"
     for rank, code in codes.items():
         if code > 0:
-            said = f": {_line(tails[rank].splitlines()[-1])}" if tails[rank] else ""
-            return "crashed", f"rank {rank} ended with exit code {code}{said}"
+            return "crashed", f"rank {rank} ended with exit code {code}{_last_line(tails[rank])}"
     return _agent_message(folder, returncode)
 
 
@@ -137,22 +136,24 @@ def _signal_message(rank: int, number: int, printed: str, oom_kills: int) -> tup
         line = next(line for line in reversed(printed.splitlines()) if says_memory_ran_out(line))
         return "out of memory", f"{text}: {_line(line)}"
     if number != signal.SIGKILL:
-        return "crashed", text
+        return "crashed", f"{text}{_last_line(printed)}"
     if oom_kills:
         return "out of memory", f"{text} while the system ended processes for lack of memory"
     return "crashed", f"{text}: by somebody, or by the system for lack of memory"
 
 
 def _agent_message(folder: Path, returncode: int) -> tuple[str, str]:
-    lines = tail(folder / "agent.log").splitlines()
-    for line in lines:
+    printed = tail(folder / "agent.log")
+    for line in printed.splitlines():
         if _SLURM_LIMIT in line:
             return "time limit", f"Slurm ended the job: {_line(line)}"
-    said = f": {_line(lines[-1])}" if lines else ""
     number = _signal(returncode)
     if number:
         return "lost", f"torchrun was ended by signal {number} ({signal.Signals(number).name})"
-    return "lost", f"torchrun ended with exit code {returncode} and no word of its ranks{said}"
+    return (
+        "lost",
+        f"torchrun ended with exit code {returncode} and no word of its ranks{_last_line(printed)}",
+    )
 
 
 def _errors(folder: Path) -> dict[int, Mapping[str, Any]]:
@@ -175,6 +176,11 @@ def _signal(code: int) -> int:
     """Return the signal that an exit code stands for (Python's -9, a shell's 137), else 0."""
     number = -code if code < 0 else code - 128
     return number if number in signal.valid_signals() and number > 0 else 0
+
+
+def _last_line(printed: str) -> str:
+    """Return the last line of what a process printed as the end of a message."""
+    return f": {_line(printed.splitlines()[-1])}" if printed else ""
 
 
 def _line(text: str) -> str:

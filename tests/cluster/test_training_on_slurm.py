@@ -11,6 +11,7 @@ from labkit.llm_parallel.config import ParallelConfig
 from labkit.llm_parallel.measure import measure
 from labkit.llm_parallel.models import model_preset
 from labkit.llm_parallel.runtime.job import Job
+from labkit.llm_parallel.runtime.single import single_process
 
 helpers = runpy.run_path(str(Path(__file__).parent / "conftest.py"))
 slurm_says, wait_until = helpers["slurm_says"], helpers["wait_until"]
@@ -37,14 +38,11 @@ def outside_of_a_job(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
-@pytest.mark.parametrize("split", [{"pp": 2}])
-def test_two_nodes_train_to_the_losses_of_one_process(slurm, tmp_path, split):
+def test_two_nodes_train_to_the_losses_of_one_process(slurm, tmp_path):
     """In 64 bits; rounding differs by about 1e-15, a wrong gradient by more than 1e-4."""
-    from labkit.llm_parallel.runtime.train import single_process
-
     model = model_preset("gpt-tiny")
     batch = {"global_batch_size": 4, "param_dtype": "float64", "grad_dtype": "float64"}
-    strategy = ParallelConfig(**split, **batch)
+    strategy = ParallelConfig(pp=2, **batch)
     run = measure(
         model, strategy, steps=3, launcher="slurm", request=TWO_NODES, device="cpu", out=tmp_path
     )

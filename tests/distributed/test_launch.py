@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+import torch
 
 from labkit.distributed.launch import launch
+from labkit.distributed.rank import says_memory_ran_out
 from labkit.distributed.verdict import conclude
 from labkit.errors import ParameterError
 
@@ -176,6 +178,7 @@ def test_choices_that_are_not_allowed_are_refused_before_anything_starts(tmp_pat
 
 
 LOST = "RuntimeError: Read error [127.0.0.1]:1: Connection reset by peer"
+WATCHDOG = "Watchdog caught collective operation timeout"
 ENDED = "rank 1 was ended by signal 9 (SIGKILL)"
 KILLED = "by somebody, or by the system for lack of memory"
 
@@ -235,6 +238,16 @@ KILLED = "by somebody, or by the system for lack of memory"
         ),
         ({}, {1: -11}, 0, "", ("crashed", "rank 1 was ended by signal 11 (SIGSEGV)")),
         (
+            {1: (LOST, 1.0)},
+            {0: -6, 1: 1},
+            0,
+            WATCHDOG,
+            (
+                "crashed",
+                f"rank 0 was ended by signal 6 (SIGABRT): {WATCHDOG}",
+            ),
+        ),
+        (
             {0: (LOST, 1.0), 1: ("OutOfMemoryError: CUDA out of memory. Tried 2 GiB", 2.0)},
             {0: 1, 1: 1},
             0,
@@ -275,3 +288,12 @@ def test_the_time_limit_of_slurm_is_told_as_such(tmp_path):
     (tmp_path / "agent.log").write_text(f"{line}\nsrun: Job step aborted\n")
     done = conclude(tmp_path, n_processes=1, returncode=1, seconds=60)
     assert (done.reason, done.message) == ("time limit", f"Slurm ended the job: {line}")
+
+
+def test_a_lack_of_memory_is_recognized_as_torch_and_python_tell_it():
+    with pytest.raises(RuntimeError) as of_torch:
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(MemoryError) as of_python:
+        bytearray(2**60)
+    for error in (of_torch.value, of_python.value):
+        assert says_memory_ran_out(f"{type(error).__name__}: {error}")

@@ -13,6 +13,7 @@ from labkit.llm_parallel.outcome import FAILURES, Failure, Run
 from labkit.llm_parallel.rules import check
 from labkit.llm_parallel.runs import runs_from_outcomes
 from labkit.llm_parallel.runtime.job import Job, require_runnable
+from labkit.llm_parallel.runtime.single import single_process
 
 TINY = model_preset("gpt-tiny")
 EXACT = {"global_batch_size": 4, "param_dtype": "float64", "grad_dtype": "float64"}
@@ -28,8 +29,6 @@ def measured(tmp_path_factory):
 
 def test_a_measured_run_has_the_losses_of_one_process(measured):
     """In 64 bits; rounding differs by about 1e-15, a wrong gradient by more than 1e-4."""
-    from labkit.llm_parallel.runtime.train import single_process
-
     run, _ = measured
     alone = single_process(Job(model=TINY, parallel=ParallelConfig(**EXACT), steps=5))
     assert isinstance(run, Run)

@@ -20,6 +20,8 @@ algorithm [1]_, of ``size - 1`` steps, an all-reduce twice as many::
     all-gather, reduce-scatter    (size - 1) (bytes / size / B + alpha)
     point to point                            bytes / B + alpha
 
+None is shorter than the launch of a kernel.
+
 ======  ==============================  ===============
 symbol  variable                        unit
 ======  ==============================  ===============
@@ -127,11 +129,14 @@ class Ring:
         Bytes a second and direction of one member.
     latency_s : ndarray
         Seconds of a step of the ring.
+    launch_s : float
+        Seconds of the shortest collective.
     """
 
     size: np.ndarray
     bandwidth: np.ndarray
     latency_s: np.ndarray
+    launch_s: float
 
     @classmethod
     def of(
@@ -149,7 +154,8 @@ class Ring:
         span = size * stride
         inside = _link_bandwidth(system, span) * shares.intra_link
         if system.max_devices <= system.node_size:
-            return cls(size, inside, np.full(np.shape(span), shares.intra_latency_s))
+            latency = np.full(np.shape(span), shares.intra_latency_s)
+            return cls(size, inside, latency, shares.launch_s)
         share = _cards(system) * shares.inter_link / (1.0 + shares.congestion * np.sqrt(nodes))
         across = np.minimum(inside, members_per_node(system, size, stride) * share)
         leaves = span > system.node_size
@@ -157,15 +163,22 @@ class Ring:
             size=size,
             bandwidth=np.where(leaves, across, inside),
             latency_s=np.where(leaves, shares.inter_latency_s, shares.intra_latency_s),
+            launch_s=shares.launch_s,
         )
 
     def one_way(self, n_bytes: float | np.ndarray) -> np.ndarray:
         """Return the seconds of an all-gather or a reduce-scatter."""
-        return (self.size - 1.0) * (n_bytes / (self.size * self.bandwidth) + self.latency_s)
+        return self._launched(self._steps(n_bytes))
 
     def all_reduce(self, n_bytes: float | np.ndarray) -> np.ndarray:
         """Return the seconds of an all-reduce: both ways, one after the other."""
-        return 2.0 * self.one_way(n_bytes)
+        return self._launched(2.0 * self._steps(n_bytes))
+
+    def _steps(self, n_bytes: float | np.ndarray) -> np.ndarray:
+        return (self.size - 1.0) * (n_bytes / (self.size * self.bandwidth) + self.latency_s)
+
+    def _launched(self, seconds: np.ndarray) -> np.ndarray:
+        return np.maximum(seconds, (self.size > 1) * self.launch_s)
 
 
 def ring_bandwidth(
@@ -263,7 +276,7 @@ def message_seconds(
         across = np.minimum(bandwidth, cards * shares.inter_link)
         bandwidth = np.where(leaves, across, bandwidth)
         latency = np.where(leaves, shares.inter_latency_s, latency)
-    return (size > 1) * (n_bytes / bandwidth + latency)
+    return (size > 1) * np.maximum(n_bytes / bandwidth + latency, shares.launch_s)
 
 
 def collective_counts(

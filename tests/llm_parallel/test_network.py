@@ -87,6 +87,13 @@ def test_a_ring_moves_size_minus_one_shares_each_way(size, stride):
 
 
 @pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "reduce_scatter", "p2p"])
+def test_no_collective_is_shorter_than_the_launch_of_a_kernel(kind):
+    slow = IDEAL.replace(launch_s=1e-3)
+    assert collective_seconds(kind, 1.0, 8, 1, SELENE, efficiency=slow) == 1e-3
+    assert collective_seconds(kind, 1e12, 8, 1, SELENE, efficiency=slow) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "reduce_scatter", "p2p"])
 def test_a_group_of_one_exchanges_nothing(kind):
     assert collective_seconds(kind, 1e9, 1, 1, system_preset("frontier")) == 0
 

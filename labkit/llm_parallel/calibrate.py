@@ -12,7 +12,9 @@ scalar between its bounds :math:`l, h`, and :math:`s_k` is such that the prior s
 :math:`\log\theta_k` at its median is the field's ``sigma``. `labkit.llm_parallel.posterior` finds
 the maximum; :math:`\nu` is the value of `TAILS` under which the measurements are likeliest
 (infinite: Gaussian). The posterior is taken as Gaussian there (Laplace), and an interval of a
-prediction adds its spread to that of the residuals. One set of scalars serves all rows.
+prediction adds its spread to that of the residuals. What the model gets wrong of a layer, all runs
+with such layers share: they count as fewer runs by the design effect of these clusters
+(``"layer"`` of `labkit.llm_parallel.runs.Runs.folds`). One set of scalars serves all rows.
 
 =================  ==========================  =========================================
 symbol             variable                    unit
@@ -40,12 +42,18 @@ from labkit.llm_parallel.columns import ModelColumns, ParallelColumns
 from labkit.llm_parallel.config import ModelConfig, ParallelConfig
 from labkit.llm_parallel.cost import step_seconds
 from labkit.llm_parallel.flops import model_flops
-from labkit.llm_parallel.posterior import Posterior, Predict, differences, maximize
+from labkit.llm_parallel.posterior import (
+    Posterior,
+    Predict,
+    design_effect,
+    differences,
+    maximize,
+)
 from labkit.llm_parallel.runs import Fold, Runs
 from labkit.llm_parallel.system import Efficiency, SystemConfig
 
-TAILS = (math.inf, 10.0, 4.0)
-"""Degrees of freedom of the residuals to choose from."""
+TAILS = (4.0, 10.0, math.inf)
+"""Degrees of freedom of the residuals to choose from, heaviest tails first."""
 IDENTIFIED = 0.5
 """A scalar is identified where its posterior is narrower than this share of its prior."""
 _EDGE = 0.02
@@ -152,10 +160,18 @@ def calibrate(
     predict = _predictor(runs.model, runs.parallel, system, scales)
     measured = np.log(runs.seconds)
     _require_seconds(measured - predict(np.zeros(len(scales.names))))
-    found = [maximize(predict, measured, start=np.zeros(len(scales.names)), weight=prior_weight)]
-    for tail in TAILS[1:]:
-        found.append(maximize(predict, measured, start=found[-1].z, tail=tail, weight=prior_weight))
-    best = min(found, key=lambda posterior: posterior.objective)
+    first = maximize(
+        predict, measured, start=np.zeros(len(scales.names)), tail=TAILS[0], weight=prior_weight
+    )
+    design = design_effect(measured - predict(first.z), runs.folds(2**40, by="layer"))
+    best = first
+    for tail in TAILS:
+        found = maximize(
+            predict, measured, start=best.z, tail=tail, weight=prior_weight, design=design
+        )
+        if best is not first and found.objective >= best.objective:
+            break
+        best = found
     fitted = system.replace(efficiency=scales.efficiency(best.z))
     frame = _frame(scales, best)
     return Calibration(

@@ -103,8 +103,9 @@ PUBLISHED_ERRORS = pd.DataFrame(
 )
 """What other tools report of themselves: mean absolute percentage errors of step times.
 
-vTrain's figures are its paper's. Calculon's is printed by its command on the rows that its
-constants were chosen on.
+vTrain's figures are its paper's, for measurements of its authors; whether their single-node ones
+are those of the table that `labkit.llm_parallel.runs.load_vtrain` reads, its notes make doubtful.
+Calculon's is printed by its own command, on the rows that its constants were chosen on.
 """
 
 

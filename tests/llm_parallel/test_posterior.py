@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from labkit.llm_parallel.posterior import SIGMA_PRIOR, differences, maximize
+from labkit.llm_parallel.posterior import SIGMA_PRIOR, design_effect, differences, maximize
 
 TRUTH = np.array([0.8, -0.5, 0.3])
 
@@ -101,3 +101,29 @@ def test_differences_are_the_derivatives():
         [optimize.approx_fprime(z, lambda v, i=i: curved(v)[i], 1e-8) for i in range(60)]
     )
     np.testing.assert_allclose(differences(curved, z, curved(z)), exact, atol=1e-3)
+
+
+def test_independent_residuals_count_one_by_one():
+    """The correlation of 400 independent residuals in 40 clusters is below 4 / sqrt(400)."""
+    residual = np.random.default_rng(6).normal(size=400)
+    assert 1 <= design_effect(residual, np.repeat(np.arange(40), 10)) < 1 + 9 * 0.2
+    assert design_effect(residual, np.arange(400)) == 1
+    assert design_effect(residual, np.zeros(400)) == 1
+
+
+def test_residuals_that_are_equal_in_a_cluster_count_once():
+    shared = np.random.default_rng(7).uniform(-1, 1, 40)
+    assert design_effect(np.repeat(shared, 10), np.repeat(np.arange(40), 10)) == pytest.approx(10)
+
+
+def test_copies_of_measurements_do_not_make_the_posterior_narrower():
+    """Five equal copies with their design effect, 5, say what one says; sigma has its own prior."""
+    _, predict = linear(40)
+    measured = predict(TRUTH) + 0.1 * np.random.default_rng(8).normal(size=40)
+    once = maximize(predict, measured, start=np.zeros(3))
+    copies = maximize(
+        lambda z: np.tile(predict(z), 5), np.tile(measured, 5), start=np.zeros(3), design=5.0
+    )
+    np.testing.assert_allclose(copies.z, once.z, atol=1e-3)
+    np.testing.assert_allclose(copies.covariance, once.covariance, rtol=1e-2)
+    assert copies.sigma == pytest.approx(once.sigma, rel=1e-2)

@@ -7,10 +7,11 @@ next one, and depends on nothing else, so that a search that was killed proposes
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -172,15 +173,17 @@ def constraints(space: Space, point: int) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``"memory"``: predicted bytes over those of a device, less 1, and 0 where a rule is broken.
-        ``"rules"``: how many are broken.
+        ``"memory"``: log of the predicted bytes over those of a device. Where a rule is broken it
+        has no exact meaning, but tells the way to strategies that fit. ``"rules"``: how many are
+        broken.
     """
     index = np.array([point])
     parallel = space.at(index)
     model = ModelColumns.of(space.model)
     n_broken = sum(bool(np.all(rule.broken(model, parallel))) for rule in RULES)
     uneven = bool((space.broken(index, parallel) == 0)[0])
-    if n_broken + uneven:
-        return {"memory": 0.0, "rules": float(n_broken + uneven)}
-    memory: Any = peak_bytes(space.model, parallel)
-    return {"memory": float(memory[0]) / space.system.hbm_bytes - 1.0, "rules": 0.0}
+    with np.errstate(all="ignore"):
+        memory = float(peak_bytes(space.model, parallel)[0])
+    known = math.isfinite(memory) and memory > 0
+    excess = math.log(memory / space.system.hbm_bytes) if known else 0.0
+    return {"memory": excess, "rules": float(n_broken + uneven)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,8 +112,8 @@ def exhaustive(
         An argument is not allowed.
     """
     require_whole("top", top, low=1, high=MAX_TOP)
-    limit = space.system.hbm_bytes if memory_limit is None else memory_limit
-    if not isinstance(limit, int | float) or not limit > 0:
+    limit: Any = space.system.hbm_bytes if memory_limit is None else memory_limit
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
         raise ParameterError(f"memory_limit={memory_limit!r}: use a number of bytes above 0.")
     found = _Search(space, efficiency, float(limit), top, distinct)
     done = 0

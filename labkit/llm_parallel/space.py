@@ -64,7 +64,7 @@ class Domain:
     name : str
         A field of `ParallelConfig`, or ``"n_devices"``.
     values : tuple
-        In the order of the digits.
+        In the order of the digits; numbers rise.
     """
 
     name: str
@@ -334,8 +334,6 @@ def default_domains(
 def _no_choice(name: str) -> str:
     if name == "dp":
         return "dp follows from n_devices / (tp * cp * pp); leave it out and name n_devices."
-    if name == "global_batch_size":
-        return "global_batch_size is one number for the whole space, not a domain."
     return unknown_choice(name, CHOICES)
 
 
@@ -352,7 +350,7 @@ def _checked_values(name: str, given: Any) -> tuple[Any, ...]:
         _check_value(name, value)
         if value in plain[:place]:
             raise ParameterError(f"{name} has {value!r} twice; name each value once.")
-    return tuple(plain)
+    return tuple(plain) if name in (*_BOOLEANS, *_NAMED) else tuple(sorted(plain))
 
 
 def _check_value(name: str, value: object) -> None:

@@ -32,7 +32,6 @@ import psutil
 from labkit.errors import ParameterError
 
 if TYPE_CHECKING:
-    from optuna.storages.journal import BaseJournalFileLock
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
@@ -207,7 +206,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 @contextmanager
-def _held(lock: BaseJournalFileLock) -> Iterator[None]:
+def _held(lock: Any) -> Iterator[None]:
     lock.acquire()
     try:
         yield
@@ -261,7 +260,7 @@ def _is_entry(line: bytes) -> bool:
     return isinstance(entry, dict) and "op_code" in entry
 
 
-def _stored_study(path: Path, about: Mapping[str, str], lock: BaseJournalFileLock) -> Study:
+def _stored_study(path: Path, about: Mapping[str, str], lock: Any) -> Study:
     """The study of a file; a new one is signed with what it is about."""
     import optuna
     from optuna.storages import JournalStorage
@@ -300,6 +299,8 @@ def _may_end(trial: FrozenTrial, patience: float) -> bool:
         started = trial.datetime_start or datetime.min
         return (datetime.now() - started).total_seconds() < patience
     try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1.0
+        process = psutil.Process(owner["pid"])
+        same = abs(process.create_time() - owner["started"]) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

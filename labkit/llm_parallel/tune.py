@@ -7,8 +7,8 @@ Four engines propose what to measure next:
     `labkit.llm_parallel.guided`.
 ``optuna``
     Tree-structured Parzen estimator [1]_. With ``constrained=True`` it also gets, for every trial,
-    how far the strategy is from being possible: the memory that the model predicts over what a
-    device has, less 1, and the number of broken rules. Without, a failure is a throughput of 0.
+    how far the strategy is from being possible: the log of the memory that the model predicts over
+    what a device has, and the number of broken rules. Without, a failure is a throughput of 0.
 ``deephyper``
     The search of the Frontier study [2]_, see `labkit.llm_parallel.tune_deephyper`.
 ``random``
@@ -32,6 +32,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,9 @@ from labkit.llm_parallel.rules import RULES
 from labkit.llm_parallel.space import Space
 from labkit.llm_parallel.system import Efficiency
 from labkit.llm_parallel.trials import Measured, TrialStore, open_trials, quiet_optuna
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 ENGINES = ("model", "optuna", "deephyper", "random")
 MAX_TRIALS = 100_000
@@ -269,20 +273,17 @@ def _work(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Measure until enough trials have ended, here or in other processes."""
-    while (n_ended := len(store.ended())) < n_trials:
+    while len(store.ended()) < n_trials:
+        claimed = None
         with store.claiming():
             store.drop_lost()
             n_running = store.n_running()
-            waiting = len(store.ended()) + n_running >= n_trials
-            if not waiting:
-                index = n_ended + n_running
-                if first is not None and first not in store.taken():
-                    claimed = started_at(store, space, first), first
-                else:
-                    claimed = proposer.start(store, index)
-                if claimed is None and not n_running:
-                    return
-        if waiting or claimed is None:
+            index = len(store.ended()) + n_running
+            if index < n_trials:
+                claimed = _claimed(store, proposer, space, first, index)
+        if claimed is None and not n_running:
+            return
+        if claimed is None:
             time.sleep(POLL_SECONDS)
             continue
         trial, point = claimed
@@ -294,6 +295,14 @@ def _work(
         store.end(trial, found)
         if progress is not None:
             progress(min(len(store.ended()), n_trials), n_trials)
+
+
+def _claimed(
+    store: TrialStore, proposer: Proposer, space: Space, first: int | None, index: int
+) -> tuple[Trial, int] | None:
+    if first is not None and first not in store.taken():
+        return started_at(store, space, first), first
+    return proposer.start(store, index)
 
 
 def _check(space: Space, objective: Objective, engine: str, n_trials: int, seed: int) -> None:

@@ -89,8 +89,8 @@ def search_with_deephyper(
     """
     _require_deephyper()
     if storage is None:
-        with tempfile.TemporaryDirectory(prefix="labkit-deephyper-") as folder:
-            return _search(space, measure, n_trials, seed, Path(folder), first, progress)
+        with tempfile.TemporaryDirectory(prefix="labkit-deephyper-") as scratch:
+            return _search(space, measure, n_trials, seed, Path(scratch), first, progress)
     require_folder("storage", storage)
     folder = Path(storage).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def _search(
 
     search = CBO(
         hyperparameters(space),
-        random_state=seed,
+        random_state=_seed_after(len(before), seed),
         log_dir=str(folder),
         checkpoint_restart=True,
         initial_points=None if first is None or before else [_parameters(space, first)],
@@ -185,6 +185,12 @@ def _search(
         evaluator = Evaluator.create(run, method="serial", method_kwargs={"num_workers": 1})
         search.search(evaluator, max_evals=missing)
     return _read(folder / RESULTS), len(before)
+
+
+def _seed_after(n_trials: int, seed: int) -> int:
+    """Seed of a search that goes on: with the same one it would begin with the same points."""
+    state = np.random.SeedSequence((seed, n_trials)).generate_state(1)
+    return int(state[0]) if n_trials else seed
 
 
 def _read(file: Path) -> list[Measured]:

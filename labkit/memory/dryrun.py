@@ -186,7 +186,22 @@ def _real_meshes() -> Iterator[None]:
                 options["_rank_map"] = torch.arange(ranks.numel(), dtype=torch.int)
             make(self, *arguments, **options)
 
-    with _replaced(DeviceMesh, "__init__", make_real):
+    class Ranks(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, *call: Any, **options: Any) -> Any:
+            with real():
+                return super().__torch_function__(*call, **options)
+
+    ranks_of = vars(DeviceMesh)["mesh"].fget
+
+    def readable_ranks(self: DeviceMesh) -> torch.Tensor:
+        with real():
+            return ranks_of(self).as_subclass(Ranks)
+
+    with (
+        _replaced(DeviceMesh, "__init__", make_real),
+        _replaced(DeviceMesh, "mesh", property(readable_ranks)),
+    ):
         yield
 
 

@@ -29,7 +29,6 @@ SMALL = ModelConfig(
     num_attention_heads=8,
     seq_length=256,
     vocab_size=2048,
-    tie_embeddings=False,
     dropout=0.0,
 )
 
@@ -64,7 +63,7 @@ def held_after_layers(model: ModelConfig, strategy: ParallelConfig) -> int:
 )
 @pytest.mark.parametrize(
     ("flash_attention", "recompute"),
-    [(True, "none"), (True, "full"), (False, "none"), (False, "selective"), (False, "full")],
+    [(True, "none"), (True, "full"), (False, "none"), (False, "selective")],
 )
 def test_a_layer_keeps_what_the_law_says(tp, sequence_parallel, flash_attention, recompute):
     """Within 1 %: the law leaves out the statistics of norms (16 / 34 h) and the causal mask, which
@@ -155,7 +154,7 @@ def assert_counts_agree(strategy: ParallelConfig, stage: int) -> None:
 
 def test_messages_of_deep_models_follow_from_those_of_shallow_ones():
     strategy = ParallelConfig(
-        tp=2, sequence_parallel=True, global_batch_size=64, param_dtype="float32"
+        tp=2, sequence_parallel=True, global_batch_size=3, param_dtype="float32"
     )
     deep = SMALL.replace(num_layers=96)
     traced = trace_collectives(deep, strategy)

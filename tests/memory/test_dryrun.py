@@ -95,6 +95,15 @@ def test_a_rank_has_its_own_slice(rank, rows):
     assert trace.marks["start"]["other"] == 4 * 8 * rows
 
 
+def test_programs_can_read_the_ranks_of_a_mesh():
+    """To decide who talks to whom: they are the only tensors with data."""
+    with fake_processes(6, rank=3):
+        mesh = init_device_mesh("cpu", (3, 2), mesh_dim_names=("pp", "tp"))
+        columns = [[int(rank) for rank in ranks] for ranks in mesh.mesh.movedim(0, -1)]
+        assert columns == [[0, 2, 4], [1, 3, 5]]
+        assert mesh["pp"].get_local_rank() == 1
+
+
 def test_modules_may_be_called_again_before_their_backward_pass():
     """As pipelines do; every call keeps its own activations."""
 

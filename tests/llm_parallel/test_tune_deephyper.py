@@ -116,8 +116,7 @@ def test_progress_counts_the_trials_that_ended():
 
 
 def test_numbers_are_places_in_their_domain_as_in_the_study():
-    problem = hyperparameters(SPACE)
-    ranges = {p.name: p for p in problem.hyperparameters}
+    ranges = dict(hyperparameters(SPACE).space)
     assert (ranges["tp"].lower, ranges["tp"].upper) == (0, 3)
     assert set(ranges["recompute"].choices) == {"recompute=none", "recompute=full"}
     assert set(ranges) == {domain.name for domain in SPACE.free}

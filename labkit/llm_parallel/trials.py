@@ -1,8 +1,8 @@
 """Trials of a search of strategies: claimed, measured and kept, in memory or in a shared file.
 
-The file is an Optuna journal: every change of a study appended under a lock that also works on
-shared file systems. Several processes, also of several machines, can work on one file; a process
-that is killed loses the trial it was at and no other, and the same command goes on.
+The file is an Optuna journal: every change of a study appended under a lock. Several processes,
+also of several machines, can work on one file; a process that is killed loses the trial it was at
+and no other, and the same command goes on.
 
 - A trial that ended counts, whether the strategy ran or failed. Optuna knows a failed one as
   complete with throughput 0: its samplers learn nothing from what it calls a failed trial.
@@ -15,6 +15,7 @@ that is killed loses the trial it was at and no other, and the same command goes
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -171,10 +172,8 @@ def open_trials(storage: str | os.PathLike[str] | None, about: Mapping[str, str]
     if storage is None:
         mutex = threading.Lock()
         return TrialStore(optuna.create_study(direction="maximize"), lambda: mutex)
-    from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
-
     path = _journal_path(storage)
-    claiming, writing = JournalFileOpenLock(f"{path}.claim"), JournalFileSymlinkLock(str(path))
+    claiming, writing = _lock(f"{path}.claim"), _lock(f"{path}.lock")
     with _held(claiming):
         with _held(writing):
             _cut_half_line(path)
@@ -203,6 +202,50 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+class KernelLock:
+    """A lock between threads and processes that the kernel takes from a process that was killed.
+
+    It can be given to `optuna.storages.journal.JournalFileBackend`.
+
+    Parameters
+    ----------
+    path : str
+        File that is locked; it stays.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._handle = -1
+
+    def acquire(self) -> bool:
+        """Wait for the lock and take it."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        handle, self._handle = self._handle, -1
+        os.close(handle)
+
+
+def _lock(path: str) -> Any:
+    """The kernel's lock, or where a file system has none that of Optuna, which times out."""
+    lock = KernelLock(path)
+    try:
+        with _held(lock):
+            return lock
+    except OSError:
+        from optuna.storages.journal import JournalFileOpenLock
+
+        return JournalFileOpenLock(path)
 
 
 @contextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -123,3 +124,44 @@ def test_places_where_no_file_can_be_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ParameterError, match="cannot be written"):
         open_trials(tmp_path / "file" / "trials.log", ABOUT)
+
+
+def test_a_lock_is_held_by_one_thread_at_a_time(tmp_path):
+    lock, inside, most = trials.KernelLock(str(tmp_path / "lock")), [], []
+
+    def work():
+        for _ in range(50):
+            lock.acquire()
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+            lock.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(most) == 200
+
+
+def test_a_process_killed_with_the_lock_holds_up_nobody(tmp_path):
+    path = str(tmp_path / "lock")
+    script = "import os, sys; from labkit.llm_parallel.trials import KernelLock as L;"
+    script += "L(sys.argv[1]).acquire(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
+    lock = trials.KernelLock(path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_file_system_without_locks_gets_those_of_optuna(file, monkeypatch):
+    def refuse(handle, operation):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(trials.fcntl, "flock", refuse)
+    store = open_trials(file, ABOUT)
+    with store.claiming():
+        store.end(started(store, 1), Measured(point=1, throughput=1.0))
+    assert [done.point for done in open_trials(file, ABOUT).ended()] == [1]

@@ -37,8 +37,9 @@ class Usage:
     Attributes
     ----------
     peak_rss
-        Largest resident memory of the kernel and its children together, in bytes. Pages that
-        several of them share are counted once for each.
+        Largest resident memory of the kernel and its children together, in bytes. A page that
+        several processes share counts in equal parts for each child (``Pss``), so that the
+        libraries of ten children are not counted ten times.
     cpu_s
         CPU seconds of the kernel, its living children, and those it waited for.
     """
@@ -69,7 +70,7 @@ class Usage:
             children = self._kernel.children(recursive=True)
             self._descendants |= {child.pid: child for child in children}
             tree = [self._kernel, *children]
-            rss = sum(_rss(process) for process in tree)
+            rss = _rss(self._kernel) + sum(_proportional(child) for child in children)
             self.peak_rss = max(self.peak_rss, rss, _high_water_mark(self.pid))
             self.cpu_s = max(self.cpu_s, sum(_cpu_s(process) for process in tree))
 
@@ -138,6 +139,15 @@ def _high_water_mark(pid: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def _proportional(process: psutil.Process) -> int:
+    """Resident memory with each shared page divided among those that share it, where it is told."""
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, ValueError, StopIteration):
+        return _rss(process)
 
 
 def _rss(process: psutil.Process) -> int:

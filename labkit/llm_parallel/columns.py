@@ -10,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from labkit.llm_parallel.config import (
     DTYPE_BYTES,
@@ -26,6 +25,9 @@ from labkit.llm_parallel.config import (
     ModelConfig,
     ParallelConfig,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CODES: dict[str, tuple[str, ...]] = {
     "recompute": RECOMPUTE,
@@ -166,6 +168,8 @@ class ParallelColumns:
 
     def frame(self) -> pd.DataFrame:
         """Return a table with names in place of codes, one row a strategy."""
+        import pandas as pd  # processes that train read strategies, and need no tables
+
         data = {}
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,24 @@ def test_a_process_that_is_gone_has_used_nothing_and_harms_nobody() -> None:
     gone.sample()
     gone.kill_leftovers()
     assert (gone.peak_rss, gone.cpu_s) == (0, 0.0)
+
+
+def test_pages_that_children_share_are_not_counted_for_each_of_them() -> None:
+    code = (
+        "import os, sys, time\n"
+        "kept = bytearray(os.urandom(1)) * (200 * 2**20)\n"
+        "for _ in range(3):\n"
+        "    if not os.fork():\n"
+        "        time.sleep(60)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = usage.Usage(process.pid)
+        seen.sample()
+        seen.kill_leftovers()
+    # The parent's 200 MiB, and 3 times a quarter of them; four times 200 without the division.
+    assert 350 * usage.MIB < seen.peak_rss < 500 * usage.MIB

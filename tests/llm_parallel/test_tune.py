@@ -75,15 +75,17 @@ def test_no_strategy_is_measured_twice(engine):
     assert not tune(SPACE, CLUSTER, engine=engine, n_trials=30).trials.point.duplicated().any()
 
 
-@pytest.mark.parametrize("place", ["wide", "narrow"])
-def test_eight_measurements_chosen_by_a_wrong_model_come_near_the_optimum(place):
-    """Bar of the study: 0.97 of the optimum on 18 of 20 clusters with constants 35 % off."""
+def test_eight_measurements_chosen_by_a_wrong_model_come_near_the_optimum():
+    """Bar of the study: 0.97 of the optimum on 18 of 20 clusters with constants 35 % off.
+
+    ``benchmarks/llm_parallel_search.py`` has the other space, and the other engines.
+    """
     shares = []
     for seed in range(20):
         cluster, spaces = benchmark(seed=seed)
-        found = tune(spaces[place], cluster, engine="model", n_trials=8)
+        found = tune(spaces["wide"], cluster, engine="model", n_trials=8)
         true = cluster.true_seconds(ParallelColumns.of(found.recommended))[0]
-        shares.append(cluster.optimum(spaces[place]) / true)
+        shares.append(cluster.optimum(spaces["wide"]) / true)
     assert sum(share >= 0.97 for share in shares) >= 18
 
 

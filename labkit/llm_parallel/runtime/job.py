@@ -161,10 +161,11 @@ def require_runnable(model: ModelConfig, parallel: ParallelConfig) -> None:
     """
     if parallel.cp > 1:
         raise ParameterError(f"cp={parallel.cp}: only the cost model knows it; run with cp=1.")
-    if parallel.param_dtype == "float16":
-        raise ParameterError(
-            "param_dtype='float16' needs loss scaling, which is not run; use 'bfloat16'."
-        )
+    for name in ("param_dtype", "grad_dtype"):
+        if getattr(parallel, name) == "float16":
+            raise ParameterError(
+                f"{name}='float16' needs scaled losses, which are not run; use 'bfloat16'."
+            )
     if parallel.pp > 1 and parallel.zero_stage > 1:
         raise ParameterError(
             f"zero_stage={parallel.zero_stage} with pp={parallel.pp}: pipeline schedules keep "

@@ -153,15 +153,16 @@ class Layer(nn.Module):
         self.attention = Attention(model, flash_attention, recompute, **factory)
         self.mlp_norm = _norm(model, **factory)
         self.mlp = MLP(model, **factory)
-        self.dropout = nn.Dropout(model.dropout)
+        self.attention_dropout = nn.Dropout(model.dropout)
+        self.mlp_dropout = nn.Dropout(model.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Activations (b, s, h); with full recompute, only they are kept."""
         return _checkpointed(self._forward, x) if self.recompute else self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        x = x + self.attention_dropout(self.attention(self.attention_norm(x)))
+        return x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
 
 
 class Attention(nn.Module):

@@ -41,7 +41,6 @@ COUNTED_STEP = 1
 _logger = logging.getLogger(__name__)
 
 
-@record
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a job as one of its processes.
 
@@ -161,4 +160,4 @@ def _logging(job: Job, process: Process) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    record(main)()

@@ -122,7 +122,10 @@ class LLMParallelResults:
         return numbers
 
     def export(self, directory: str | Path) -> list[Path]:
-        """Write tables, launch files of the best strategy and provenance to a folder.
+        """Write tables, launch files and provenance to a folder.
+
+        The launch files are those of the fastest strategy that Megatron-LM has words for, as zero
+        bubbles, which often win, have none; provenance.json says which other format refused it.
 
         Parameters
         ----------
@@ -134,7 +137,7 @@ class LLMParallelResults:
         list of Path
             memory.csv, best.csv, pareto.csv, errors.csv, predictions.csv, constants.csv,
             importance.csv, scaling.csv, trials.csv (if measured), provenance.json, and the launch
-            files of the best strategy in ``launch/``.
+            files in ``launch/``.
         """
         folder = Path(directory).expanduser()
         try:
@@ -156,16 +159,17 @@ class LLMParallelResults:
         if self.trials is not None:
             tables["trials"] = self.trials.trials
         texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in tables.items()}
-        texts["provenance.json"] = json.dumps(self._provenance(), indent=1, default=str) + "\n"
+        provenance = self._provenance()
+        written = [folder / name for name in (*texts, "provenance.json")]
+        launched = best_for_megatron(self.config, self.found) or best_strategy(self.found)
+        if launched is not None:
+            model = self.config.model_config()
+            launch = write_export(folder / "launch", model, launched, system=self.machine)
+            provenance["launch"] = {"strategy": launched.label(), "refused": launch.refused}
+            written += launch.files.values()
+        texts["provenance.json"] = json.dumps(provenance, indent=1, default=str) + "\n"
         for name, text in texts.items():
             replace_text(folder / name, text)
-        written = [folder / name for name in texts]
-        best = best_strategy(self.found)
-        if best is not None:
-            model = self.config.model_config()
-            written += write_export(
-                folder / "launch", model, best, system=self.machine
-            ).files.values()
         return written
 
     def _provenance(self) -> dict[str, Any]:
@@ -308,7 +312,7 @@ def scaling(config: LLMParallelConfig, system: SystemConfig) -> pd.DataFrame:
         sweeps.weak_scaling(model, one, system, devices).assign(kind="weak"),
         sweeps.strong_scaling(model, fixed, system, devices).assign(kind="strong"),
     ]
-    return pd.concat(frames, ignore_index=True).assign(model=model.name)
+    return pd.concat(frames, ignore_index=True).assign(model=model.name, system=system.name)
 
 
 def headlines(system: SystemConfig | None = None) -> pd.DataFrame:

@@ -318,8 +318,8 @@ def frontier_scaling(
     Returns
     -------
     DataFrame
-        As from `weak_scaling`, with the columns model and kind ("weak" or "strong"). Strong
-        scaling is there twice, with the total batch as remembered and as inferred.
+        As from `weak_scaling`, with the columns model, system and kind ("weak" or "strong").
+        Strong scaling is there twice, with the total batch as remembered and as inferred.
 
     Raises
     ------
@@ -339,7 +339,7 @@ def frontier_scaling(
         fixed = replica.replace(global_batch_size=batch)
         strong = strong_scaling(model, fixed, system, study.devices, efficiency=efficiency)
         frames.append(strong.assign(kind="strong"))
-    frames = [frame.assign(model=model.name) for frame in frames]
+    frames = [frame.assign(model=model.name, system=system.name) for frame in frames]
     return pd.concat(frames, ignore_index=True)
 
 

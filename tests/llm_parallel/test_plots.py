@@ -213,6 +213,13 @@ def test_scaling_of_one_model_shows_only_its_published_points():
     assert [float(d.get_ydata()[0]) for d in diamonds] == [0.87]
 
 
+def test_published_points_of_frontier_stand_beside_no_other_machine():
+    frames = frontier_scaling(GPT_175B, FRONTIER).assign(system="dgx-h100")
+    figure = plots.scaling_figure(frames)
+    assert all(text.get_text().startswith("model") for ax in figure.axes for text in ax.texts)
+    assert "published" not in legend_words(figure.legends[0])
+
+
 def measured_rows() -> pd.DataFrame:
     measured = np.geomspace(0.1, 100, 40)
     off = np.where(np.arange(40) % 2, 1.1, 0.9)

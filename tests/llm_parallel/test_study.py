@@ -71,6 +71,16 @@ def test_export_writes_readable_tables_and_says_where_numbers_come_from(results,
     assert sorted(again) == sorted(written)
 
 
+def test_export_launches_what_megatron_can_run_and_names_who_cannot(config, results, tmp_path):
+    results.export(tmp_path)
+    files = {path.name for path in (tmp_path / "launch").iterdir()}
+    launch = json.loads((tmp_path / "provenance.json").read_text())["launch"]
+    assert launch["strategy"] == study.best_for_megatron(config, results.found).label()
+    assert {"megatron.txt", "job.sbatch"} <= files
+    assert files.isdisjoint(launch["refused"])
+    assert len(files) + len(launch["refused"]) == 4
+
+
 def test_the_best_for_megatron_is_one_that_megatron_can_say(config, results):
     chosen = study.best_for_megatron(config, results.found)
     assert chosen.schedule in ("1f1b", "interleaved_1f1b")

@@ -180,11 +180,12 @@ def scaling_figure(
     Parameters
     ----------
     frames : DataFrame or sequence of DataFrame
-        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, kind, n_devices,
+        Of `labkit.llm_parallel.sweeps.frontier_scaling`: columns model, system, kind, n_devices,
         global_batch_size and efficiency.
     published : DataFrame, optional
         Columns model, kind, n_devices and efficiency_percent, of which the models drawn are taken;
-        by default `labkit.llm_parallel.published.FRONTIER_SCALING`.
+        by default those of `labkit.llm_parallel.published.FRONTIER_SCALING` that are drawn on
+        Frontier.
     title : str, optional
 
     Returns
@@ -194,10 +195,11 @@ def scaling_figure(
         Lines are the model's, open diamonds are published. The ideal is 100 %.
     """
     frame = frames if isinstance(frames, pd.DataFrame) else pd.concat(frames, ignore_index=True)
-    needed = ("model", "kind", "n_devices", "global_batch_size", "efficiency")
+    needed = ("model", "system", "kind", "n_devices", "global_batch_size", "efficiency")
     require_columns("frames", frame, needed)
     stated = FRONTIER_SCALING if published is None else published
-    stated = stated[stated["model"].isin(frame["model"])]
+    drawn = frame[frame["system"] == "frontier"] if published is None else frame
+    stated = stated[stated["model"].isin(drawn["model"])]
     figure, axes = _figure(1, 2, (8.4, 3.9))
     for ax, scaling in zip(axes.flat, ("weak", "strong"), strict=True):
         here = frame[frame["kind"] == scaling]
@@ -215,7 +217,12 @@ def scaling_figure(
     axes[0, 0].set_ylim(min(0.7, 0.95 * min(values)), max(1.06, 1.03 * max(values)))
     percent_axis(axes[0, 0])
     batches = frame[frame["kind"] == "strong"].groupby("model")["global_batch_size"]
-    _scaling_legend(figure, list(dict.fromkeys(frame["model"])), two=batches.nunique().max() > 1)
+    _scaling_legend(
+        figure,
+        list(dict.fromkeys(frame["model"])),
+        published=not stated.empty,
+        two=batches.nunique().max() > 1,
+    )
     if title:
         figure.suptitle(title, fontsize=11.5, x=0.01, ha="left")
     return figure
@@ -263,16 +270,17 @@ def _scaling_words(ax: Axes, said: list[tuple[float, float, str]], color: str) -
         )
 
 
-def _scaling_legend(figure: Figure, models: list[str], *, two: bool) -> None:
+def _scaling_legend(figure: Figure, models: list[str], *, published: bool, two: bool) -> None:
     entries = [
         Line2D([], [], color=color, marker="o", label=f"{name}, model")
         for name, color in zip(models, SYSTEM_COLORS, strict=False)
     ]
-    entries += [
-        Line2D([], [], color=INK, marker="D", markerfacecolor="white", linestyle="",
-               markersize=7, markeredgewidth=1.5, label="published"),
-        Line2D([], [], color=GRAY, linestyle="--", label="ideal"),
-    ]  # fmt: skip
+    if published:
+        entries += [
+            Line2D([], [], color=INK, marker="D", markerfacecolor="white", linestyle="",
+                   markersize=7, markeredgewidth=1.5, label="published")
+        ]  # fmt: skip
+    entries += [Line2D([], [], color=GRAY, linestyle="--", label="ideal")]
     if two:
         entries += [
             Line2D([], [], color=INK, marker="o", label="total batch remembered"),

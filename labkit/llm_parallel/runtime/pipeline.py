@@ -25,35 +25,31 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.pipelining import (
-    PipelineStage,
-    Schedule1F1B,
-    ScheduleGPipe,
-    ScheduleInterleaved1F1B,
-    ScheduleInterleavedZeroBubble,
-    ScheduleLoopedBFS,
-    ScheduleZBVZeroBubble,
-)
 
 from labkit.llm_parallel.config import ModelConfig, ParallelConfig
 from labkit.llm_parallel.runtime.data_parallel import local
 from labkit.llm_parallel.runtime.model import GPT
 
+if TYPE_CHECKING:
+    from torch.distributed.pipelining import PipelineStage
+
 Loss = Callable[[Tensor, Tensor], Tensor]
-SCHEDULE_CLASSES: Mapping[str, Callable[..., Any]] = {
-    "gpipe": ScheduleGPipe,
-    "1f1b": Schedule1F1B,
-    "interleaved_1f1b": ScheduleInterleaved1F1B,
-    "looped_bfs": ScheduleLoopedBFS,
-    "zb_h1": ScheduleInterleavedZeroBubble,
-    "zbv": ScheduleZBVZeroBubble,
+SCHEDULE_CLASSES: Mapping[str, str] = {
+    "gpipe": "ScheduleGPipe",
+    "1f1b": "Schedule1F1B",
+    "interleaved_1f1b": "ScheduleInterleaved1F1B",
+    "looped_bfs": "ScheduleLoopedBFS",
+    "zb_h1": "ScheduleInterleavedZeroBubble",
+    "zbv": "ScheduleZBVZeroBubble",
 }
+"""Schedule to its class in torch.distributed.pipelining, which takes seconds and 40 MiB to import
+and is left alone by processes without a pipeline."""
 ONE_STAGE = ("gpipe", "1f1b")
 """Schedules whose classes take a stage, not a list."""
 V_SCHEDULE = "zbv"
@@ -111,7 +107,9 @@ def make_schedule(
     loss : callable
         Of the last part's output and the targets of a micro-batch.
     """
-    kind = SCHEDULE_CLASSES[parallel.schedule]
+    from torch.distributed import pipelining
+
+    kind = getattr(pipelining, SCHEDULE_CLASSES[parallel.schedule])
     stages = [
         _stage(part, index, parallel, mesh=mesh, device=device) for index, part in parts.items()
     ]
@@ -175,6 +173,8 @@ def _stage(
     part: GPT, index: int, parallel: ParallelConfig, *, mesh: DeviceMesh, device: torch.device
 ) -> PipelineStage:
     """Say what goes into a stage and out of it, so that no process has to find out by a trial."""
+    from torch.distributed.pipelining import PipelineStage
+
     model, batch = part.config, parallel.micro_batch_size
     slices = parallel.tp if parallel.sequence_parallel else 1
     tokens = torch.empty(batch, model.seq_length, dtype=torch.int64, device="meta")

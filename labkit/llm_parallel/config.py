@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from labkit.choices import not_allowed, require_whole, unknown_choice
 from labkit.errors import ParameterError
 
@@ -105,6 +107,9 @@ class ModelConfig:
         _require_choice("normalization", self.normalization, NORMALIZATIONS)
         _require_choice("position", self.position, POSITIONS)
         _require_fraction("dropout", self.dropout)
+        if not isinstance(self.name, str):
+            raise ParameterError(f"name={self.name!r}: use a text.")
+        _make_plain(self)
         _require_divisible("hidden_size", self.hidden_size, "num_attention_heads", self.heads)
         _require_divisible("num_attention_heads", self.heads, "num_query_groups", self.groups)
 
@@ -212,6 +217,7 @@ class ParallelConfig:
         _require_choice("param_dtype", self.param_dtype, DTYPES)
         _require_choice("grad_dtype", self.grad_dtype, DTYPES)
         _require_choice("rank_order", self.rank_order, RANK_ORDERS)
+        _make_plain(self)
         _require_divisible(
             "global_batch_size",
             self.global_batch_size,
@@ -295,7 +301,7 @@ def _replaced(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ParameterError(not_allowed(name, value, allowed))
 
 
@@ -303,6 +309,13 @@ def _require_booleans(config: object, *names: str) -> None:
     for name in names:
         if not isinstance(getattr(config, name), bool):
             raise ParameterError(f"{name}={getattr(config, name)!r}: use True or False.")
+
+
+def _make_plain(config: object) -> None:
+    """Replace NumPy's whole numbers, whose products overflow and which JSON does not know."""
+    for name, value in vars(config).items():
+        if isinstance(value, np.integer):
+            object.__setattr__(config, name, int(value))
 
 
 def _require_fraction(name: str, value: object) -> None:

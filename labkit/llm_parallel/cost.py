@@ -11,11 +11,13 @@ idles [1]_ for ``sum of (F + B + R) over the other stages``, divided by the numb
 interleaved schedules. Schedules that postpone the gradients of weights W fill the gap with
 them [2]_. With F and I = B + R - W of the other stages they leave::
 
-    zb_h1    max(F, I, F + I - W)
+    zb_h1    max(F, I, F + I - W) / v
     zbv      max(I - W, I / 2, F - I / 2, W / 2 - max(W - I, 0) / (2 p - 2))
 
 as `labkit.llm_parallel.schedule` simulates: exactly so for zb_h1, and for zbv where F is not longer
-than I.
+than I. With few micro-batches a V is not full, and idles no less than ::
+
+    F + I - min(m - 1, p') / p' min(F, (F + I) / 2) - min((m - p)+, p') / p' W        p' = p - 1
 
 Gradients are reduced over all replicas (and the ranks of a sequence): an all-reduce; with ZeRO 1 a
 reduce-scatter and an all-gather of weights; ZeRO 2 scatters after every micro-batch; ZeRO 3
@@ -354,8 +356,12 @@ class _Step:
         zb_h1 = reduce(np.maximum, (ahead, inputs, ahead + inputs - postponed))
         longer = np.maximum(postponed - inputs, 0.0) / np.maximum(2.0 * self.parallel.pp - 2.0, 1.0)
         in_halves = (inputs / 2, ahead - inputs / 2, postponed / 2 - longer)
-        zbv = reduce(np.maximum, in_halves, inputs - postponed)
-        idle = np.where(schedule == _ZB_H1, zb_h1, waiting / self.parallel.virtual_pp)
+        gaps = np.maximum(self.parallel.pp - 1.0, 1.0)
+        begun = np.minimum(self.microbatches - 1.0, gaps) / gaps
+        filled = np.clip(self.microbatches - self.parallel.pp, 0.0, gaps) / gaps
+        reached = begun * np.minimum(ahead, (ahead + inputs) / 2) + filled * postponed
+        zbv = reduce(np.maximum, (*in_halves, inputs - postponed, ahead + inputs - reached))
+        idle = np.where(schedule == _ZB_H1, zb_h1, waiting) / self.parallel.virtual_pp
         return np.where(schedule == _ZBV, zbv, idle)
 
     def _exchange(self) -> np.ndarray:

@@ -325,7 +325,9 @@ class _Rank:
         """What ZeRO gathers of some parameters and the next ones, and reduces of them."""
         parallel = self.parallel
         gathered = (parallel.zero_stage == 3) * 2.0 * self.param_bytes
-        return parameters * (gathered + (parallel.zero_stage >= 2) * parallel.grad_bytes)
+        shared = (parallel.dp > 1) | (parallel.cp > 1)
+        reduced = (parallel.zero_stage >= 2) * parallel.grad_bytes
+        return parameters * shared * (gathered + reduced)
 
 
 def _states(

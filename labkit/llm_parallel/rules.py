@@ -187,7 +187,9 @@ RULES: tuple[Rule, ...] = (
     Rule("chunks of the schedule", _wrong_chunks, _chunks_message),
     Rule(
         "micro-batches / pp",
-        lambda m, c: np.isin(c.schedule, _INTERLEAVED) & (c.num_microbatches % c.pp != 0),
+        lambda m, c: (
+            np.isin(c.schedule, (*_INTERLEAVED, _ZB_H1)) & (c.num_microbatches % c.pp != 0)
+        ),
         _rounds_message,
     ),
     Rule(

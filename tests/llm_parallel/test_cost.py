@@ -163,6 +163,7 @@ SIMULATED = [
         ("interleaved_1f1b", 2),
         ("looped_bfs", 2),
         ("zb_h1", 1),
+        ("zb_h1", 2),
         ("zbv", 2),
     )
     for p in (2, 4, 8)
@@ -189,6 +190,35 @@ def test_bubbles_are_those_of_simulated_pipelines(kind, p, v, recompute):
     expected = timeline.makespan - m * (forward + backward)
     # Embedding and loss of two words are not quite nothing.
     assert times.bubble[0] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("m", [1, 3, 6, 8, 12, 15, 32])
+def test_a_v_of_few_micro_batches_idles_as_it_is_simulated(m):
+    strategy = ParallelConfig(pp=8, virtual_pp=2, schedule="zbv", global_batch_size=m)
+    times = step_time(UNIFORM, strategy, SELENE, efficiency=FREE)
+    forward, backward = times.forward[0] / m, times.backward[0] / m
+    timeline = simulate(
+        pipeline_schedule("zbv", 8, m),
+        forward=forward / 2,
+        backward=backward / 2,
+        weight=weight_share(strategy),
+    )
+    expected = timeline.makespan - m * (forward + backward)
+    assert times.bubble[0] == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_faster_memory_makes_no_pipeline_slower(kind):
+    """With few micro-batches there are few gradients of weights to fill gaps with."""
+    v = 2 if kind in ("interleaved_1f1b", "looped_bfs", "zbv") else 1
+    batches = [m for m in (1, 2, 4, 8, 16, 64) if kind in ("gpipe", "1f1b", "zbv") or m % 8 == 0]
+    strategies = [
+        ParallelConfig(tp=8, pp=8, virtual_pp=v, schedule=kind, global_batch_size=m)
+        for m in batches
+    ]
+    faster = SELENE.replace(hbm_bandwidth=2 * SELENE.hbm_bandwidth)
+    columns = ParallelColumns.of(strategies)
+    assert (step_time(GPT, columns, faster).total <= step_time(GPT, columns, SELENE).total).all()
 
 
 def weight_share(strategy: ParallelConfig) -> float:

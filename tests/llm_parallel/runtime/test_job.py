@@ -50,7 +50,7 @@ def test_the_model_may_be_a_preset_by_name():
         (_strategy(pp=4, micro_batch_size=4), "makes 2 micro-batches.*global_batch_size=16"),
         (
             _strategy(pp=2, schedule="zb_h1", global_batch_size=5),
-            "makes 5 micro-batches.*use global_batch_size=6",
+            "pp=2 divides, not 5; use global_batch_size=6",
         ),
         ({"model": MODEL.replace(vocab_size=128)}, "vocab_size=128.*use 256 or more"),
         (

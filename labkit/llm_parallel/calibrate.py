@@ -31,6 +31,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,8 @@ class Calibration:
         ParameterError
             `interval` is not between 0 and 1.
         """
-        if not 0 < interval < 1:
+        share: Any = interval
+        if not isinstance(share, int | float) or not 0 < share < 1:
             raise ParameterError(f"interval={interval!r}: use a share between 0 and 1, as 0.9.")
         predict = _predictor(model, ParallelColumns.of(parallel), self.system, self.scales)
         center = predict(self.z)
@@ -155,8 +157,9 @@ def calibrate(
         they cannot be seconds.
     """
     scales = _scales(system.efficiency, fit)
-    if not 0 < prior_weight < math.inf:
-        raise ParameterError(f"prior_weight={prior_weight!r}: use a number above 0.")
+    weight: Any = prior_weight
+    if not isinstance(weight, int | float) or not 1e-9 <= weight <= 1e9:
+        raise ParameterError(f"prior_weight={prior_weight!r}: use a number from 1e-9 to 1e9.")
     predict = _predictor(runs.model, runs.parallel, system, scales)
     measured = np.log(runs.seconds)
     _require_seconds(measured - predict(np.zeros(len(scales.names))))
@@ -283,7 +286,9 @@ class _Scales:
 
 def _scales(prior: Efficiency, fit: Sequence[str] | None) -> _Scales:
     known = {field.name: field for field in dataclasses.fields(prior)}
-    names = tuple(known) if fit is None else tuple(fit)
+    if fit is not None and (isinstance(fit, str) or not np.iterable(fit)):
+        raise ParameterError(f"fit={fit!r}: use a list of names.")
+    names = tuple(known) if fit is None else tuple(dict.fromkeys(fit))
     if not names:
         raise ParameterError(f"fit={fit!r}: name at least one of {', '.join(known)}.")
     for name in names:
@@ -334,7 +339,7 @@ def _frame(scales: _Scales, found: Posterior) -> pd.DataFrame:
 
 def _require_seconds(difference: np.ndarray) -> None:
     """Refuse times that miss the model by a factor that no efficiency explains."""
-    factor = math.exp(float(np.median(difference)))
+    factor = math.exp(float(np.clip(np.median(difference), -500, 500)))
     if not 1 / _UNIT_ERROR < factor < _UNIT_ERROR:
         raise ParameterError(
             f"seconds: the runs take {factor:.3g} times what this system should; "

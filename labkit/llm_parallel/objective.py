@@ -46,11 +46,8 @@ from labkit.llm_parallel.models import model_preset
 from labkit.llm_parallel.outcome import Failure, Outcome, Run
 from labkit.llm_parallel.rules import RULES, legality
 from labkit.llm_parallel.space import Space, search_space
-from labkit.llm_parallel.system import Efficiency, SystemConfig
+from labkit.llm_parallel.system import OF_THE_PEAK, Efficiency, SystemConfig
 from labkit.llm_parallel.systems import system_preset
-
-_SHARES = ("gemm", "attention", "memory", "dp_overlap")
-"""Constants of which more than 1 has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class SimulatedCluster:
             name: getattr(shipped, name) * math.exp(self.constants_error * z)
             for name, z in zip(names, draws.tolist(), strict=True)
         }
-        return Efficiency(**{k: min(v, 1.0) if k in _SHARES else v for k, v in true.items()})
+        return Efficiency(**{k: min(v, 1.0) if k in OF_THE_PEAK else v for k, v in true.items()})
 
     @property
     def memory_factor(self) -> float:

@@ -89,10 +89,17 @@ class Runs:
         if n == 0:
             raise ParameterError("runs: there is no row; at least one measured step is needed.")
         object.__setattr__(self, "model", _repeated(self.model, n))
+        if len(self.source) not in (1, n):
+            raise ParameterError(f"source: give one text, or {n}, one of each strategy.")
         object.__setattr__(self, "source", np.broadcast_to(self.source, n))
         seconds = np.asarray(self.seconds, float)
         if seconds.shape != (n,) or len(self.model.num_layers) != n:
-            raise ParameterError(f"runs: {seconds.shape[0]} times for {n} strategies.")
+            raise ParameterError(
+                f"runs: {seconds.size} times for {n} strategies and "
+                f"{len(self.model.num_layers)} models; give one of each, or one model for all."
+            )
+        if self.memory_bytes is not None and np.shape(self.memory_bytes) != (n,):
+            raise ParameterError(f"memory_bytes: give {n}, one of each strategy.")
         if not (np.isfinite(seconds) & (seconds > 0)).all():
             raise ParameterError("seconds: use times above 0.")
         object.__setattr__(self, "seconds", seconds)

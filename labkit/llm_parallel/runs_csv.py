@@ -26,7 +26,7 @@ _TYPES = {
 _MEASURED = ("seconds", "memory_bytes", "source")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _OTHER_UNIT = re.compile(
-    r"millis|\bms\b|_ms$|minute|hour|iteration.?time|step.?time|gi?b\b", re.IGNORECASE
+    r"millis|\bms\b|_ms$|second|minute|hour|\btime\b|_time|memory|gi?b\b", re.IGNORECASE
 )
 
 

@@ -339,7 +339,7 @@ def _no_choice(name: str) -> str:
 
 def _checked_values(name: str, given: Any) -> tuple[Any, ...]:
     """The values of one domain as a tuple, or an error that names the first wrong one."""
-    single = isinstance(given, str | bytes | bool) or not hasattr(given, "__iter__")
+    single = isinstance(given, str | bytes | bool) or not np.iterable(given)
     values = [given] if single else list(itertools.islice(given, MAX_VALUES + 1))
     if not values:
         raise ParameterError(f"{name}={given!r} is empty; name at least one value.")

@@ -18,6 +18,20 @@ import numpy as np
 from labkit.choices import require_whole, unknown_choice
 from labkit.errors import ParameterError
 
+OF_THE_PEAK = ("gemm", "attention", "memory", "dp_overlap")
+"""Shares of which more than 1 has no meaning."""
+_DIVISORS = ("gemm", "attention", "memory", "intra_link", "inter_link")
+_HUGE = 1e100
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require_positive(name: str, value: Any) -> None:
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ParameterError(f"{name}={value!r}: use a number above 0.")
+
 
 def _scalar(default: float, low: float, high: float, sigma: float, meaning: str) -> Any:
     """Return a field of `Efficiency`: prior median, bounds, prior sigma of its log, meaning."""
@@ -56,9 +70,13 @@ class Efficiency:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise ParameterError(f"{item.name}={value!r}: use a number of 0 or more.")
+            value: Any = getattr(self, item.name)
+            divides = item.name in _DIVISORS
+            if not _is_number(value) or not (0 < value if divides else 0 <= value) or value > _HUGE:
+                least = "above 0" if divides else "of 0 or more"
+                raise ParameterError(f"{item.name}={value!r}: use a number {least}.")
+            if item.name in OF_THE_PEAK and value > 1:
+                raise ParameterError(f"{item.name}={value!r}: use a share of 1 or less.")
 
     def replace(self, **changes: float) -> Efficiency:
         """Return a copy with other values; unknown names are refused."""
@@ -135,9 +153,19 @@ class SystemConfig:
         require_whole("nics_per_node", self.nics_per_node, low=0)
         positive = ("peak_flops", "peak_flops_fp32", "hbm_bytes", "hbm_bandwidth")
         for name in positive:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ParameterError(f"{name}={value!r}: use a number above 0.")
+            _require_positive(name, getattr(self, name))
+        if not isinstance(self.efficiency, Efficiency):
+            raise ParameterError(f"efficiency={self.efficiency!r}: use an Efficiency.")
+        links: Any = self.links
+        if not isinstance(links, tuple) or not all(isinstance(link, Link) for link in links):
+            raise ParameterError(f"links={self.links!r}: use a tuple of Link(size, bandwidth).")
+        for link in self.links:
+            require_whole("links: size", link.size, low=2)
+            _require_positive("links: bandwidth", link.bandwidth)
+        if not _is_number(self.nic_bandwidth) or not 0 <= self.nic_bandwidth < math.inf:
+            raise ParameterError(
+                f"nic_bandwidth={self.nic_bandwidth!r}: use a number of 0 or more."
+            )
         beyond_a_node = self.max_devices > self.node_size
         if beyond_a_node and not (self.nic_bandwidth > 0 and self.nics_per_node > 0):
             raise ParameterError(

@@ -184,7 +184,8 @@ def test_predictions_without_calibration_are_the_cost_model_with_shipped_constan
     [
         ({"fit": ["gem"]}, "fit='gem' is not allowed.*Did you mean 'gemm'"),
         ({"fit": []}, "name at least one of gemm"),
-        ({"prior_weight": 0}, "prior_weight=0: use a number above 0"),
+        ({"fit": "gemm"}, "fit='gemm': use a list of names"),
+        ({"prior_weight": 0}, "prior_weight=0: use a number from 1e-9 to 1e9"),
     ],
 )
 def test_wrong_choices_are_named(change, said):

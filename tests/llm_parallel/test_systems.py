@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -125,3 +126,33 @@ def test_an_efficiency_below_zero_or_unknown_is_refused():
         Efficiency(gemm=-0.5)
     with pytest.raises(ParameterError, match="'gem' is no choice"):
         Efficiency().replace(gem=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"links": 4}, "links=4: use a tuple of Link"),
+        ({"links": (Link(8, 0),)}, "links: bandwidth=0: use a number above 0"),
+        ({"nic_bandwidth": "fast"}, "nic_bandwidth='fast': use a number of 0 or more"),
+        ({"nic_bandwidth": math.inf}, "nic_bandwidth=inf: use a number of 0 or more"),
+        ({"hbm_bytes": True}, "hbm_bytes=True: use a number above 0"),
+        ({"efficiency": None}, "efficiency=None: use an Efficiency"),
+    ],
+)
+def test_a_machine_without_meaning_is_refused(change, said):
+    with pytest.raises(ParameterError, match=said):
+        system_preset("frontier", **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("gemm", 0, "use a number above 0"),
+        ("memory", 1.5, "use a share of 1 or less"),
+        ("launch_s", math.inf, "use a number of 0 or more"),
+        ("intra_link", True, "use a number above 0"),
+    ],
+)
+def test_scalars_that_no_machine_has_are_refused(name, value, said):
+    with pytest.raises(ParameterError, match=f"{name}={value!r}: {said}"):
+        Efficiency(**{name: value})

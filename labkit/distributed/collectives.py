@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -106,25 +107,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ----------
     arguments : sequence of str, optional
         Of the command line.
+
+    Raises
+    ------
+    SystemExit
+        With code 2, if what the command line asks for cannot be done.
     """
     given = _parser().parse_args(arguments)
-    _require_choices(given.sizes, given.kinds, given.repeats, given.device)
-    require_folder("out", given.out.parent)
+    try:
+        _require_choices(given.sizes, given.kinds, given.repeats, given.device)
+        _require_file("out", given.out)
+        _require_ranks()
+        device = _device(given.device)
+    except ParameterError as error:
+        if os.environ.get("RANK", "0") == "0":
+            sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
-    import torch
-    from torch import distributed
+    from torch import cuda, distributed
 
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks < 2:
-        raise ParameterError(
-            f"{ranks} process: start two or more, torchrun --standalone --nproc_per_node=2 -m "
-            "labkit.distributed.collectives."
-        )
-    local_rank = int(os.environ["LOCAL_RANK"])
-    on_gpu = given.device == "cuda" or (given.device == "auto" and _enough_gpus(torch))
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    on_gpu = device.type == "cuda"
     if on_gpu:
-        torch.cuda.set_device(device)
+        cuda.set_device(device)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         table = time_collectives(given.sizes, given.kinds, repeats=given.repeats, device=device)
@@ -247,9 +251,33 @@ def _operation(kind: str, whole: Any, piece: Any) -> Callable[[], None]:
     return there_and_back
 
 
-def _enough_gpus(torch: Any) -> bool:
+def _device(name: str) -> Any:
+    """Return the device of this rank; "auto" takes GPUs if there is one for each."""
+    import torch
+
+    from labkit.devices import pick_device
+
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return torch.cuda.is_available() and torch.cuda.device_count() >= local_ranks
+    if name == "auto" and torch.cuda.device_count() < local_ranks:
+        return torch.device("cpu")
+    device = pick_device(name)
+    on_gpu = device.type == "cuda"
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else device
+
+
+def _require_file(name: str, path: Path) -> None:
+    require_folder(name, path.parent)
+    if path.is_dir():
+        raise ParameterError(f"{name}={str(path)!r} is a folder; name a file in it.")
+
+
+def _require_ranks() -> None:
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks < 2:
+        raise ParameterError(
+            f"{ranks} process: start two or more, torchrun --standalone --nproc_per_node=2 -m "
+            "labkit.distributed.collectives."
+        )
 
 
 def _require_choices(sizes: Sequence[int], kinds: Sequence[str], repeats: int, device: str) -> None:

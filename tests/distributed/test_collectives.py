@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from labkit.distributed.collectives import COLUMNS, measure_collectives
+from labkit.distributed.collectives import COLUMNS, main, measure_collectives
 from labkit.distributed.links import KINDS, fit_alpha_beta, held_out_predictions
 from labkit.errors import LabkitError, ParameterError
 
@@ -55,3 +55,22 @@ def test_choices_that_are_not_allowed_are_refused_before_anything_starts():
 def test_a_measurement_that_takes_too_long_is_an_error():
     with pytest.raises(LabkitError, match=r"collectives were not timed: time limit of 0.5 s"):
         measure_collectives(timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--kinds", "all_red"], "kinds='all_red' is not allowed"),
+        (["--sizes", "0"], "sizes=0: use a whole number of 1 or more"),
+        ([], "1 process: start two or more"),
+        (["--out", "."], "out='.' is a folder"),
+        (["--out", f"{__file__}/times.csv"], "is a file; name a folder"),
+    ],
+)
+def test_a_command_that_cannot_run_ends_with_one_line(words, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / "times.csv"), *words])
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1

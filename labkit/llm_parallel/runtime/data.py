@@ -80,7 +80,7 @@ def synthetic_text(n_bytes: int = SYNTHETIC_BYTES) -> bytes:
     Examples
     --------
     >>> synthetic_text(40)
-    b'a micro-batch reduces its neighbor. a st'
+    b'a micro-batch computes all weights. a st'
     """
     generator = np.random.default_rng(0)
     sentences: list[str] = []

@@ -38,7 +38,7 @@ from labkit.llm_parallel.runtime.trainer import Trainer
 
 COUNTED_STEP = 1
 """The first step also sets things up, so messages are counted in the second."""
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("labkit.llm_parallel.runtime.train")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -63,6 +63,7 @@ def test_tensor_parallel_messages_are_those_of_megatron(kind, layers):
     assert counts == {"tp": expected}
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 @pytest.mark.parametrize("sequence_parallel", [False, True])
 def test_another_counter_of_torch_finds_the_same_messages(sequence_parallel):
     with fake_processes(4):

@@ -49,6 +49,7 @@ def measure(
     seed: int = 0,
     learning_rate: float = 1e-3,
     count_collectives: bool = False,
+    compare_single: bool = False,
     out: str | os.PathLike[str] | None = None,
     request: SlurmRequest | None = None,
 ) -> Outcome:
@@ -77,6 +78,8 @@ def measure(
     learning_rate : float
     count_collectives : bool
         Count the messages of one step; its own time is kept out of the median by `warmup`.
+    compare_single : bool
+        Also take the same steps in one process; ``details["single_losses"]`` has their losses.
     out : path, optional
         Folder that gets one folder a strategy, with its job, result and log files; temporary
         where None (for Slurm in the working folder, which nodes share).
@@ -113,6 +116,7 @@ def measure(
             data=data,
             out=str(folder),
             count_collectives=count_collectives,
+            compare_single=compare_single,
         )
         require_ready(job, n_processes=parallel.n_devices)
         job.result_path.unlink(missing_ok=True)

@@ -14,7 +14,6 @@ import pandas as pd
 from labkit.distributed.collectives import measure_collectives
 from labkit.distributed.links import AlphaBeta, fit_alpha_beta
 from labkit.errors import LabkitError
-from labkit.llm_parallel.config import ParallelConfig
 from labkit.llm_parallel.measure import measure
 from labkit.llm_parallel.outcome import Failure, Outcome
 from labkit.llm_parallel.settings import LLMParallelConfig
@@ -37,7 +36,7 @@ class RealRun:
     outcome : Run, Failure or None
         Of the parallel run; None if it was left out.
     losses : DataFrame or None
-        Columns step, single, parallel, difference; None if one of the two runs failed.
+        Columns step, single, parallel, difference; None if the run failed.
     collectives : DataFrame or None
         Times of collectives between processes of this machine.
     links : tuple of AlphaBeta
@@ -67,21 +66,20 @@ def real_run(config: LLMParallelConfig) -> RealRun:
     if not config.run_real:
         return RealRun("The real run was left out; set run_real=True.")
     strategy = config.real_strategy()
-    parallel = _measured(config, strategy)
+    parallel = measure(
+        config.real_model(),
+        strategy,
+        steps=config.real_steps,
+        seed=config.seed,
+        launcher=config.launcher,
+        compare_single=True,
+    )
     if isinstance(parallel, Failure):
         return RealRun(
             f"{strategy.label()} failed: {parallel.reason}. {parallel.message}", parallel
         )
-    alone = ParallelConfig(
-        micro_batch_size=strategy.micro_batch_size,
-        global_batch_size=strategy.global_batch_size,
-        param_dtype=strategy.param_dtype,
-        grad_dtype=strategy.grad_dtype,
-    )
-    single = _measured(config, alone)
-    if isinstance(single, Failure):
-        return RealRun(f"One process failed: {single.reason}. {single.message}", parallel)
-    losses = pd.DataFrame({"single": single.losses, "parallel": parallel.losses})
+    single = parallel.details["single_losses"]
+    losses = pd.DataFrame({"single": single, "parallel": parallel.losses})
     losses.insert(0, "step", np.arange(1, len(losses) + 1))
     losses["difference"] = (losses["parallel"] - losses["single"]).abs()
     largest = losses["difference"].max()
@@ -92,16 +90,6 @@ def real_run(config: LLMParallelConfig) -> RealRun:
     )
     collectives, links = _timed(strategy.n_devices, config.launcher)
     return RealRun(message, parallel, losses, collectives, links)
-
-
-def _measured(config: LLMParallelConfig, strategy: ParallelConfig) -> Outcome:
-    return measure(
-        config.real_model(),
-        strategy,
-        steps=config.real_steps,
-        seed=config.seed,
-        launcher=config.launcher,
-    )
 
 
 def _timed(n_processes: int, launcher: str) -> tuple[pd.DataFrame | None, tuple[AlphaBeta, ...]]:

@@ -51,6 +51,8 @@ class Job:
         Folder for the result and the log files.
     count_collectives : bool
         Count the messages of one step; that step is slower.
+    compare_single : bool
+        When all is done, run the same steps in one process without any parallelism, too.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Job:
     data: str = SYNTHETIC
     out: str = "runs/llm_parallel"
     count_collectives: bool = False
+    compare_single: bool = False
 
     def __post_init__(self) -> None:
         require_whole("steps", self.steps, low=1)
@@ -87,8 +90,9 @@ class Job:
                 raise ParameterError(f"{name}={value!r}: use a number of 0 or more and below 1.")
         if self.device not in DEVICES:
             raise ParameterError(not_allowed("device", self.device, DEVICES))
-        if not isinstance(self.count_collectives, bool):
-            raise ParameterError(f"count_collectives={self.count_collectives!r}: True or False.")
+        for name in ("count_collectives", "compare_single"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(f"{name}={getattr(self, name)!r}: use True or False.")
         check(self.model, self.parallel)
         require_runnable(self.model, self.parallel)
 

@@ -34,6 +34,7 @@ from labkit.llm_parallel.runtime.counting import CollectiveCounter
 from labkit.llm_parallel.runtime.data import TextBatches
 from labkit.llm_parallel.runtime.job import Job, read_job, require_ready
 from labkit.llm_parallel.runtime.processes import BACKENDS, Process, joined
+from labkit.llm_parallel.runtime.single import single_process
 from labkit.llm_parallel.runtime.trainer import Trainer
 
 COUNTED_STEP = 1
@@ -72,10 +73,11 @@ def run(job: Job, process: Process, device: torch.device) -> None:
         own = train(job, device)
         everyone: list[Any] = [None] * process.n_processes
         dist.all_gather_object(everyone, own)
-        if process.rank == 0:
-            replace_text(
-                job.result_path, json.dumps(_result(job, device, everyone), indent=2) + "\n"
-            )
+    if process.rank == 0:
+        result = _result(job, device, everyone)
+        if job.compare_single:
+            result["single_losses"] = single_process(job)
+        replace_text(job.result_path, json.dumps(result, indent=2) + "\n")
 
 
 def train(job: Job, device: torch.device) -> dict[str, Any]:

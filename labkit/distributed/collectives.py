@@ -25,16 +25,18 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from labkit.atomic import replace_text
 from labkit.choices import not_allowed, require_folder, require_whole
 from labkit.distributed.launch import launch
 from labkit.distributed.links import KINDS
 from labkit.errors import LabkitError, ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_SIZES = tuple(2**power for power in range(10, 25, 2))
 """Bytes: 1 KiB to 16 MiB."""
@@ -97,6 +99,8 @@ def measure_collectives(
         )
         if not done.ok:
             raise LabkitError(f"collectives were not timed: {done.message}")
+        import pandas as pd
+
         return pd.read_csv(out)
 
 
@@ -131,10 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cuda.set_device(device)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        table = time_collectives(given.sizes, given.kinds, repeats=given.repeats, device=device)
+        columns = _timed(given.sizes, given.kinds, repeats=given.repeats, device=device)
         if distributed.get_rank() == 0:
+            import pandas as pd
+
             given.out.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(given.out, table.to_csv(index=False))
+            replace_text(given.out, pd.DataFrame(columns).to_csv(index=False))
     finally:
         distributed.destroy_process_group()
 
@@ -161,6 +167,14 @@ def time_collectives(
     DataFrame
         `COLUMNS`, the same on all ranks.
     """
+    import pandas as pd
+
+    return pd.DataFrame(_timed(sizes, kinds, repeats=repeats, device=device))
+
+
+def _timed(
+    sizes: Sequence[int], kinds: Sequence[str], *, repeats: int, device: Any
+) -> dict[str, Any]:
     from torch import distributed
 
     ranks = distributed.get_world_size()
@@ -181,7 +195,7 @@ def time_collectives(
         *(median, low, high),
         distributed.get_backend(),
     )
-    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _rounds(

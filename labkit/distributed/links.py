@@ -36,13 +36,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import least_squares
 
 from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "p2p")
 MIN_SIZES = 3
@@ -176,6 +178,7 @@ def fit_alpha_beta(table: pd.DataFrame, size: int, kind: str = "all_reduce") -> 
 
     Examples
     --------
+    >>> import pandas as pd
     >>> sizes = 2.0 ** np.arange(10, 28)
     >>> table = pd.DataFrame({"bytes": sizes, "seconds": 2e-5 + sizes / 1e10})
     >>> fit = fit_alpha_beta(table, 2, "p2p")
@@ -228,6 +231,8 @@ def held_out_predictions(table: pd.DataFrame) -> pd.DataFrame:
         The rows sorted by kind, size and bytes, with ``predicted`` seconds from a fit that has
         not seen the size, and ``ratio`` = predicted / measured.
     """
+    import pandas as pd
+
     missing = [name for name in ("kind", "size", "bytes", "seconds") if name not in table]
     if missing:
         raise ParameterError(f"table has no column {missing[0]!r}; it needs kind, size, bytes, s.")
@@ -248,6 +253,8 @@ def _require_kind(kind: str) -> None:
 
 
 def _column(table: pd.DataFrame, name: str) -> np.ndarray:
+    import pandas as pd
+
     if name not in table:
         raise ParameterError(f"table has no column {name!r}; it needs 'bytes' and 'seconds'.")
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
@@ -269,6 +276,8 @@ def _robust_minimum(
     residuals: Callable[[np.ndarray], np.ndarray], weights: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Minimize with a guess of the spread, then again with the spread that was found."""
+    from scipy.optimize import least_squares  # ranks that time collectives fit nothing
+
     roots = np.sqrt(weights)
     logs, spread = np.zeros(2), 0.1
     for _ in range(3):

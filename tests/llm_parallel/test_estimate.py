@@ -166,9 +166,7 @@ def test_messages_of_deep_models_follow_from_those_of_shallow_ones():
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # of its own hooks
 def test_torch_counts_the_same_messages():
-    """`CommDebugMode` does not tell groups apart, and this strategy has only one. It also fails on
-    modules that are called twice, such as the dropout of a layer, which here does nothing.
-    """
+    """`CommDebugMode` does not tell groups apart, and this strategy has only one."""
     from labkit.llm_parallel.runtime.job import Job
     from labkit.llm_parallel.runtime.trainer import Trainer
 
@@ -177,9 +175,6 @@ def test_torch_counts_the_same_messages():
     with fake_processes(4), torch.random.fork_rng(devices=[]):
         trainer = Trainer(Job(model=model, parallel=strategy), torch.device("cpu"))
         tokens = torch.zeros(1, model.seq_length, dtype=torch.int64)
-        for layer in trainer.parts[0].layers.values():
-            del layer.dropout
-            layer.dropout = torch.Tensor.contiguous
         with CommDebugMode() as torch_counter:
             trainer.update(tokens, tokens)
     traced = trace_collectives(model, strategy)["tp"]

@@ -55,6 +55,16 @@ class Evidence:
     errors: pd.DataFrame
     calibration: Calibration
 
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Errors that matter, in percent: one row a set and method."""
+        table = self.errors[["set", "method", "n"]].copy()
+        shares = {"mape": "MAPE %", "regret": "regret %", "covered": "inside 90 % interval, %"}
+        for name, title in shares.items():
+            table[title] = 100 * self.errors[name]
+        table.insert(4, "rank correlation", self.errors["rank_correlation"])
+        return table
+
     def predictions(self, method: str) -> pd.DataFrame:
         """Rows of one method, `SHIPPED` or `CALIBRATED`."""
         return self.rows[self.rows["method"] == method]

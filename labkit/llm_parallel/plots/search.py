@@ -210,8 +210,8 @@ def tuning_trace(
     if optimum is not None:
         ax.axhline(optimum, color=GRAY, linestyle="--", linewidth=1.2, label="best there is")
     _failed_trials(ax, trials[~worked])
-    ax.set_ylim(bottom=0)
     ax.margins(y=0.08)
+    ax.set_ylim(bottom=0, top=1.08 * ax.get_ylim()[1])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(lambda value, _: amount(value))
     ax.set_xlabel("trial")

@@ -37,9 +37,9 @@ class Usage:
     Attributes
     ----------
     peak_rss
-        Largest resident memory of the kernel and its children together, in bytes. A page that
-        several processes share counts in equal parts for each child (``Pss``), so that the
-        libraries of ten children are not counted ten times.
+        Largest resident memory of the kernel and its children together, in bytes, and at least
+        the kernel's own. With children a page that several processes share counts in equal parts
+        for each (``Pss``), so that the libraries of ten processes are not counted ten times.
     cpu_s
         CPU seconds of the kernel, its living children, and those it waited for.
     """
@@ -70,7 +70,8 @@ class Usage:
             children = self._kernel.children(recursive=True)
             self._descendants |= {child.pid: child for child in children}
             tree = [self._kernel, *children]
-            rss = _rss(self._kernel) + sum(_proportional(child) for child in children)
+            resident = _proportional if children else _rss
+            rss = sum(resident(process) for process in tree)
             self.peak_rss = max(self.peak_rss, rss, _high_water_mark(self.pid))
             self.cpu_s = max(self.cpu_s, sum(_cpu_s(process) for process in tree))
 

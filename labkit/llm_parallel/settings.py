@@ -215,7 +215,7 @@ class LLMParallelConfig:
                 f"real_tp * real_pp * real_dp = {processes} processes; use {MAX_PROCESSES} at most."
             )
         heads = self.real_model().heads
-        if heads % self.real_tp:
+        if self.run_real and heads % self.real_tp:
             raise ParameterError(
                 f"real_tp={self.real_tp}: the small model has {heads} heads; use 1, 2 or 4."
             )

@@ -26,6 +26,7 @@ DEVICES = ("auto", "cpu", "cuda")
 SYNTHETIC = "synthetic"
 """Text made by `labkit.llm_parallel.runtime.data.synthetic_text`, for runs without a file."""
 BYTE_VALUES = 256
+MAX_SEED = 2**31 - 1
 RESULT = "result.json"
 """Written by rank 0 at the end of a run."""
 
@@ -82,7 +83,11 @@ class Job:
 
     def __post_init__(self) -> None:
         require_whole("steps", self.steps, low=1)
-        require_whole("seed", self.seed, low=0)
+        require_whole("seed", self.seed, low=0, high=MAX_SEED)
+        for name in ("data", "out"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise ParameterError(f"{name}={value!r}: use a path as text.")
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if process.rank == 0:
             sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
+    if process.rank == 0:
+        job.result_path.unlink(missing_ok=True)
     with _logging(job, process):
         run(job, process, device)
 

@@ -36,6 +36,11 @@ def test_the_model_may_be_a_preset_by_name():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"out": None}, "out=None: use a path as text"),
+        ({"out": ""}, "out='': use a path as text"),
+        ({"data": 5}, "data=5: use a path as text"),
+        ({"seed": 2**70}, "use a whole number from 0 to 2147483647"),
+        ({"compare_single": "yes"}, "compare_single='yes': use True or False"),
         ({"steps": 0}, "steps=0"),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

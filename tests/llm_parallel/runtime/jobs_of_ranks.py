@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -40,6 +41,11 @@ if __name__ == "__main__":
     ranks = [fork.Process(target=train_jobs, args=(i, count, jobs)) for i in range(count)]
     for process in ranks:
         process.start()
-    for process in ranks:
-        process.join()
+    running = {process.sentinel: process for process in ranks}
+    while running:
+        for ended in wait(list(running)):
+            running.pop(ended).join()
+        if any(process.exitcode for process in ranks):
+            for process in running.values():
+                process.terminate()
     sys.exit(any(process.exitcode for process in ranks))

@@ -32,7 +32,8 @@ if task != "greet":
     time.sleep(600)
 """
 LAUNCHER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background job
 from labkit.distributed.launch import launch
 launch("busy", ["wait", sys.argv[1]], n_processes=2, timeout_s=120)
 """

@@ -24,7 +24,8 @@ A100 = Efficiency()
 """One set for Selene, vTrain's and Jean Zay's machine; see the comments of `Efficiency`.
 
 Set by hand with NCCL's table and the published steps of Narayanan et al. and Korthikanti et al. at
-hand; vTrain's measured steps were not used.
+hand. Nothing was fitted to vTrain's measured steps, but the distance from them was seen while the
+form of the model was chosen.
 """
 MI250X = Efficiency(gemm=0.467)
 """`gemm` alone is fitted, to the 22B run of Dash et al. (38.38 % of the peak); the rest as A100."""

@@ -39,13 +39,14 @@ import pandas as pd
 
 from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
+from labkit.journal.file import quiet_optuna
 from labkit.llm_parallel.config import ParallelConfig
 from labkit.llm_parallel.outcome import Failure, Outcome, Run
 from labkit.llm_parallel.proposals import Parzen, Proposer, Ranked, Uniform, started_at
 from labkit.llm_parallel.rules import RULES
 from labkit.llm_parallel.space import Space
 from labkit.llm_parallel.system import Efficiency
-from labkit.llm_parallel.trials import Measured, TrialStore, open_trials, quiet_optuna
+from labkit.llm_parallel.trials import Measured, TrialStore, open_trials
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -15,12 +15,15 @@ References
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,9 +165,12 @@ def _search(
     if missing <= 0 or not space.free:
         return before, len(before)
     n_ended = len(before)
+    given_up = threading.Event()
 
     async def run(job: Any) -> dict[str, Any]:
         nonlocal n_ended
+        if given_up.is_set():
+            raise KeyboardInterrupt
         found = measure(_point(space, job.parameters))
         n_ended += 1
         if progress is not None:
@@ -183,8 +189,27 @@ def _search(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The objective has been evaluated at this point")
         evaluator = Evaluator.create(run, method="serial", method_kwargs={"num_workers": 1})
-        search.search(evaluator, max_evals=missing)
+        _beside_a_loop(lambda: search.search(evaluator, max_evals=missing), given_up)
     return _read(folder / RESULTS), len(before)
+
+
+def _beside_a_loop(work: Callable[[], object], given_up: threading.Event) -> None:
+    """Work in another thread where an event loop runs in this one (Jupyter).
+
+    DeepHyper waits for its trials in a loop, which cannot be the one that is running already. An
+    interrupt of this thread sets ``given_up`` and is raised when the current trial has ended.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        work()
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="labkit-deephyper") as pool:
+        try:
+            pool.submit(work).result()
+        except KeyboardInterrupt:
+            given_up.set()
+            raise
 
 
 def _seed_after(n_trials: int, seed: int) -> int:

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.errors import LabkitError
+from labkit.journal.file import quiet_optuna
 from labkit.spiking.journal import SharedStudy, open_study
 from labkit.spiking.spaces import Settings, Space
 
@@ -211,19 +212,6 @@ def importance_of(study: Study, space: Space) -> pd.Series:
         return unknown
     known = pd.Series({name: float(share) for name, share in shares.items()}, name="importance")
     return known.reindex(list(space.names)).sort_values(ascending=False, kind="stable")
-
-
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Let Optuna log errors only."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 @contextmanager

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labkit.journal.file import quiet_optuna
 from labkit.llm_parallel.memory import peak_bytes
 from labkit.llm_parallel.objective import benchmark
 from labkit.llm_parallel.proposals import Parzen, Uniform, constraints, started_at, suggested
-from labkit.llm_parallel.trials import Measured, open_trials, quiet_optuna
+from labkit.llm_parallel.trials import Measured, open_trials
 
 SPACE = benchmark()[1]["narrow"]
 

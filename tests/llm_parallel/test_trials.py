@@ -3,13 +3,14 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from labkit.errors import ParameterError
+from labkit.journal import file as journal_file
+from labkit.journal.file import quiet_optuna
 from labkit.llm_parallel import trials
-from labkit.llm_parallel.trials import Measured, open_trials, quiet_optuna
+from labkit.llm_parallel.trials import Measured, open_trials
 
 ABOUT = {"model": "tiny"}
 
@@ -66,8 +67,8 @@ def test_a_trial_whose_process_has_ended_is_given_up(file, monkeypatch, caplog):
     store = open_trials(file, ABOUT)
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
-    here = trials._this_process()
-    monkeypatch.setattr(trials, "_this_process", lambda: {**here, "pid": int(gone.stdout)})
+    here = trials.this_process()
+    monkeypatch.setattr(trials, "this_process", lambda: {**here, "pid": int(gone.stdout)})
     started(store, 4)
     monkeypatch.undo()
     started(store, 5)
@@ -79,8 +80,8 @@ def test_a_trial_whose_process_has_ended_is_given_up(file, monkeypatch, caplog):
 
 def test_a_number_that_was_given_to_another_process_is_not_the_owner(file, monkeypatch):
     store = open_trials(file, ABOUT)
-    here = trials._this_process()
-    monkeypatch.setattr(trials, "_this_process", lambda: {**here, "started": here["started"] - 99})
+    here = trials.this_process()
+    monkeypatch.setattr(trials, "this_process", lambda: {**here, "started": here["started"] - 99})
     started(store, 4)
     monkeypatch.undo()
     assert open_trials(file, ABOUT).taken() == set()
@@ -88,11 +89,11 @@ def test_a_number_that_was_given_to_another_process_is_not_the_owner(file, monke
 
 def test_a_trial_of_another_machine_is_waited_for_but_not_forever(file, monkeypatch):
     store = open_trials(file, ABOUT)
-    here = trials._this_process()
-    monkeypatch.setattr(trials, "_this_process", lambda: {**here, "machine": "far away"})
+    here = trials.this_process()
+    monkeypatch.setattr(trials, "this_process", lambda: {**here, "machine": "far away"})
     started(store, 4)
     assert open_trials(file, ABOUT).taken() == {4}
-    monkeypatch.setattr(trials, "GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setattr(journal_file, "GIVE_UP_SECONDS", 0.0)
     assert open_trials(file, ABOUT).taken() == set()
 
 
@@ -124,44 +125,3 @@ def test_places_where_no_file_can_be_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ParameterError, match="cannot be written"):
         open_trials(tmp_path / "file" / "trials.log", ABOUT)
-
-
-def test_a_lock_is_held_by_one_thread_at_a_time(tmp_path):
-    lock, inside, most = trials.KernelLock(str(tmp_path / "lock")), [], []
-
-    def work():
-        for _ in range(50):
-            lock.acquire()
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-            lock.release()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(most) == 1
-    assert len(most) == 200
-
-
-def test_a_process_killed_with_the_lock_holds_up_nobody(tmp_path):
-    path = str(tmp_path / "lock")
-    script = "import os, sys; from labkit.llm_parallel.trials import KernelLock as L;"
-    script += "L(sys.argv[1]).acquire(); os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
-    lock = trials.KernelLock(path)
-    assert lock.acquire()
-    lock.release()
-
-
-def test_a_file_system_without_locks_gets_those_of_optuna(file, monkeypatch):
-    def refuse(handle, operation):
-        raise OSError("no locks here")
-
-    monkeypatch.setattr(trials.fcntl, "flock", refuse)
-    store = open_trials(file, ABOUT)
-    with store.claiming():
-        store.end(started(store, 1), Measured(point=1, throughput=1.0))
-    assert [done.point for done in open_trials(file, ABOUT).ended()] == [1]

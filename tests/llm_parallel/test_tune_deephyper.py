@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_a_finished_search_is_read_and_not_repeated(searched):
     again = tune(SPACE, CLUSTER, engine="deephyper", n_trials=24, storage=folder)
     assert again.n_resumed == 24
     pd.testing.assert_frame_equal(again.trials, found.trials)
+
+
+def test_a_search_runs_where_an_event_loop_runs_already(searched, tmp_path):
+    """Jupyter's kernel runs its cells inside a loop."""
+
+    async def cell():
+        return tune(SPACE, CLUSTER, engine="deephyper", n_trials=6, storage=tmp_path)
+
+    points = asyncio.run(cell()).trials.point
+    assert points.tolist() == searched[1].trials.point[:6].tolist()
 
 
 def test_an_interrupted_search_goes_on_after_half_a_line(tmp_path):

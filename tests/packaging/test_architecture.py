@@ -12,7 +12,17 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SHARED = {"atomic", "choices", "datasets", "devices", "distributed", "errors", "memory", "viz"}
+SHARED = {
+    "atomic",
+    "choices",
+    "datasets",
+    "devices",
+    "distributed",
+    "errors",
+    "journal",
+    "memory",
+    "viz",
+}
 STUDIES = {"hotspots", "llm_parallel", "oversampling", "spiking"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""
@@ -23,6 +33,7 @@ BELOW_THE_STUDIES = {
     "datasets",
     "distributed",
     "errors",
+    "journal",
     "memory",
     "ui",
     "viz",

@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from labkit.errors import ParameterError
-from labkit.spiking.journal import SharedStudy, cut_half_line, open_study
-from labkit.spiking.ownership import this_process
-from labkit.spiking.search import quiet_optuna
+from labkit.journal.file import cut_half_line, quiet_optuna
+from labkit.journal.ownership import this_process
+from labkit.spiking.journal import SharedStudy, open_study
 
 ABOUT = {"graph": "g", "seed": "0"}
 

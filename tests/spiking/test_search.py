@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from labkit.errors import LabkitError
-from labkit.spiking.search import Evaluation, Search, quiet_optuna, search, trial_table
+from labkit.journal.file import quiet_optuna
+from labkit.spiking.search import Evaluation, Search, search, trial_table
 from labkit.spiking.spaces import Choice, Float, Int, Settings, Space
 
 SPACE = Space((Float("x", -5.0, 5.0), Int("k", 0, 100), Choice("c", ("a", "b", "c"))))

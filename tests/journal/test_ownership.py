@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labkit.spiking.ownership import OwnedLock, has_ended, this_process
+from labkit.journal.ownership import OwnedLock, has_ended, this_process
 
 ELSEWHERE = {"machine": "elsewhere", "pid": 1, "started": 0.0}
 
 HOLD = """
 import sys
 from pathlib import Path
-from labkit.spiking.ownership import OwnedLock
+from labkit.journal.ownership import OwnedLock
 OwnedLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 sys.stdin.read()

@@ -46,10 +46,11 @@ def has_ended(owner: Mapping[str, Any]) -> bool | None:
     if owner["machine"] != _machine():
         return None
     try:
-        started = psutil.Process(owner["pid"]).create_time()
+        process = psutil.Process(owner["pid"])
+        another = abs(process.create_time() - owner["started"]) > SAME_START_SECONDS
+        return another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-    return abs(started - owner["started"]) > SAME_START_SECONDS
 
 
 @dataclass(frozen=True)

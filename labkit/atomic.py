@@ -34,11 +34,24 @@ def replace_text(path: Path | str, text: str) -> None:
     ...     target.read_text(), len(list(Path(folder).iterdir()))
     ('two', 1)
     """
+    replace_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def replace_bytes(path: Path | str, content: bytes) -> None:
+    """Write `content` to `path` atomically.
+
+    Parameters
+    ----------
+    path
+        The file to create or replace. Its folder must exist.
+    content
+        The whole content.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         Path(temporary).chmod(_usual_mode())
         Path(temporary).replace(path)
     except BaseException:

@@ -1,0 +1,1 @@
+"""Platelets in a box of plasma, before anything has moved."""

@@ -1,0 +1,214 @@
+r"""The cheapest plan whose error a network predicts to be under a tolerance.
+
+A network sees the features x of P platelets over the last n segments (`features`) and predicts, for
+every plan of a ladder, the 0.9 quantile q_k of log10 of the largest platelet error [rc] that the
+plan makes in a window::
+
+    a_p(s) = MLP(x_p(s))                            shared by all platelets
+    h_p    = GRU(a_p(1), ..., a_p(n))
+    c      = [max_p h_p, mean_p h_p]                any number of platelets, in any order
+    y      = MLP(c)
+    q_1    = y_1,   q_k = q_(k-1) + softplus(y_k)   a coarser plan is never predicted better
+
+The maximum keeps the platelet that needs small steps however many others are at rest. The choice is
+the coarsest plan with q_k <= log10(tolerance), now and a segment ago: steps become smaller at
+once, and larger only when two segments in a row allow it. The finest plan is taken where the
+network has no ground to speak: at a run's first segment, when a feature is not finite or far
+outside the training, when the forces are others than in the training, and when no plan is
+predicted to be good enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.clot.control.features import recent_features
+from labkit.clot.control.networks import (
+    TrainedNetwork,
+    gru,
+    perceptron,
+    plan_rows,
+    pool,
+    softplus,
+)
+from labkit.clot.forcefield import ForceField, require_positive
+from labkit.clot.observation import Observation
+from labkit.clot.plans import StepPlan
+from labkit.clot.simulation import Simulation
+from labkit.errors import ParameterError
+
+Array = NDArray[np.float64]
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of the shipped weights and of the labels that they come from."""
+_THERMAL_FRACTION = 0.1
+_SAME_SEGMENT = 0.01
+_log = logging.getLogger(__name__)
+
+
+def default_tolerance(forcefield: ForceField) -> float:
+    """Return a tenth of the thermal amplitude of a membrane spring, sqrt(kT / 2 K) / 10 [rc].
+
+    An error of a window's length that is small against what heat does to every bead anyway.
+
+    Examples
+    --------
+    >>> round(default_tolerance(ForceField()), 6)
+    0.000707
+    """
+    return _THERMAL_FRACTION * math.sqrt(forcefield.kT / (2 * forcefield.membrane.K_edge))
+
+
+class ErrorNetwork(TrainedNetwork):
+    """Prediction of every plan's error."""
+
+    def predict(self, features: Array) -> Array:
+        """Return the 0.9 quantile of log10 of the largest platelet error [rc].
+
+        Parameters
+        ----------
+        features : array of shape (n, P, F)
+            Of n segments or fewer, not standardized.
+
+        Returns
+        -------
+        array of shape (K,)
+            Never decreasing, in the order of `plans`.
+        """
+        seen = perceptron(self.standardized(features), self.weights, "platelet")
+        y = perceptron(pool(gru(seen, self.weights, "segments")), self.weights, "head")
+        return np.cumsum(np.concatenate([y[:1], softplus(y[1:])]))
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """A choice and why.
+
+    Attributes
+    ----------
+    plan : StepPlan
+    rung : int
+        Place of the plan on the ladder; 0 is the finest.
+    reason : str
+        "predicted"; "waiting" for a second segment that allows a larger step; or why the finest
+        plan was taken: "start", "not seen in training: ...", "none is good enough".
+    errors : array of shape (n_plans,)
+        Predicted quantile of the largest platelet error of each plan of the ladder [rc]; nan where
+        nothing was predicted.
+    """
+
+    plan: StepPlan
+    rung: int
+    reason: str
+    errors: Array
+
+
+class LearnedController:
+    """Chooses by the predicted error of every plan.
+
+    Parameters
+    ----------
+    network : ErrorNetwork, optional
+        Default: the shipped one.
+    tolerance : float, optional
+        Largest error of a platelet in the network's window, rms over its beads [rc]. Default:
+        `default_tolerance` of the engine's force field.
+    ladder : sequence of StepPlan, optional
+        Plans to choose from, from the finest to the coarsest, all under the static caps. Default:
+        all of the network's.
+
+    Raises
+    ------
+    ParameterError
+        A plan that the network was not trained on.
+    """
+
+    name = "learned"
+
+    def __init__(
+        self,
+        network: ErrorNetwork | None = None,
+        *,
+        tolerance: float | None = None,
+        ladder: Sequence[StepPlan] | None = None,
+    ) -> None:
+        if tolerance is not None:
+            require_positive("tolerance", tolerance)
+        self.network = network or ErrorNetwork.load(WEIGHTS / "learned.npz")
+        self.tolerance = tolerance
+        self.plans = tuple(ladder or self.network.plans)
+        self._rows = plan_rows(self.network.plans, self.plans)
+
+    def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
+        """Return the plan of the segment that starts now."""
+        decision = self.decide(history, engine.forcefield)
+        _log.debug("time %g: %s, %s", history[-1].time, decision.plan, decision.reason)
+        return decision.plan
+
+    def decide(self, history: Sequence[Observation], forcefield: ForceField) -> Decision:
+        """Return the plan with the prediction behind it.
+
+        Parameters
+        ----------
+        history : sequence of Observation
+            One a segment; the last one is of now.
+        forcefield : ForceField
+            Of the simulation.
+
+        Raises
+        ------
+        ParameterError
+            Segments of another length than in the training.
+        """
+        now = self._allowed(history, forcefield)
+        if len(history) == 1:
+            return Decision(self.plans[0], 0, "start", now.errors)
+        before = self._allowed(history[:-1], forcefield)
+        if before.rung < now.rung:
+            return Decision(before.plan, before.rung, "waiting", now.errors)
+        return now
+
+    def _allowed(self, history: Sequence[Observation], forcefield: ForceField) -> Decision:
+        check_segments(history, self.network)
+        features = recent_features(history, kT=forcefield.kT, length=self.network.length)
+        unknown = unseen(features, forcefield, self.network)
+        if unknown:
+            nothing = np.full(len(self.plans), np.nan)
+            return Decision(self.plans[0], 0, f"not seen in training: {unknown}", nothing)
+        errors = 10 ** self.network.predict(features)[self._rows]
+        good = np.flatnonzero(errors <= (self.tolerance or default_tolerance(forcefield)))
+        if not len(good):
+            return Decision(self.plans[0], 0, "none is good enough", errors)
+        rung = int(good[-1])
+        return Decision(self.plans[rung], rung, "predicted", errors)
+
+
+def unseen(features: Array, forcefield: ForceField, network: TrainedNetwork) -> str:
+    """Return what the training did not have, empty where it had all."""
+    if not network.fits(forcefield):
+        return "these forces"
+    return ", ".join(network.outside(features))
+
+
+def check_segments(history: Sequence[Observation], network: TrainedNetwork) -> None:
+    """Refuse observations that are further apart, or closer, than those of the training.
+
+    Raises
+    ------
+    ParameterError
+        Naming both times.
+    """
+    times = np.array([observation.time for observation in history[-network.length :]])
+    apart = np.diff(times)
+    if np.any(np.abs(apart - network.segment) > _SAME_SEGMENT * network.segment):
+        raise ParameterError(
+            f"segment={apart[-1]:g} is not allowed; the network was trained on segments of "
+            f"{network.segment:g}: use that, or train on yours."
+        )

@@ -1,1 +1,20 @@
-"""Figures of the clot study."""
+"""Figures of the study; every function returns its axes or its figure."""
+
+from labkit.clot.plots.accuracy import pareto_front, property_errors_figure
+from labkit.clot.plots.flow import jeffery_angle, velocity_profile
+from labkit.clot.plots.levels import level_costs, temperature_lesson
+from labkit.clot.plots.scaling import scaling_figure
+from labkit.clot.plots.trace import contacts_in_time, regimes, step_trace
+
+__all__ = [
+    "contacts_in_time",
+    "jeffery_angle",
+    "level_costs",
+    "pareto_front",
+    "property_errors_figure",
+    "regimes",
+    "scaling_figure",
+    "step_trace",
+    "temperature_lesson",
+    "velocity_profile",
+]

@@ -24,6 +24,8 @@ kT         temperature              energy
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,11 +96,18 @@ def unwrapped_platelets(suspension: Suspension, snapshot: Snapshot) -> Array:
 def membrane_proximity(
     suspension: Suspension, snapshot: Snapshot, flow: Flow, *, cutoff: float
 ) -> Proximity:
-    """Return close beads of different membranes; bead k of the result is `membrane_beads`[k]."""
-    x = unwrapped_platelets(suspension, snapshot)
-    groups = [x[suspension.membrane(p)] for p in range(suspension.n_platelets)]
-    periodic = (True, not isinstance(flow, Channel), True)
-    return close_beads(groups, snapshot.box, snapshot.tilt, cutoff=cutoff, periodic=periodic)
+    """Return close beads of different membranes; bead k of the result is `membrane_beads`[k].
+
+    Parameters
+    ----------
+    suspension : Suspension
+    snapshot : Snapshot
+    flow : Flow
+        A `Channel` is not periodic along y.
+    cutoff : float
+        Pairs are closer than this [rc].
+    """
+    return _proximity(_Platelets.of(suspension, snapshot), snapshot, flow, cutoff)
 
 
 def membrane_beads(suspension: Suspension) -> NDArray[np.intp]:
@@ -128,7 +137,8 @@ def observe(
     """
     v = snapshot.v - reference_velocity(flow, snapshot.x, snapshot.box, snapshot.tilt)
     fluid = slice(suspension.n_beads, None)
-    platelets = _motion(suspension, snapshot, flow, v[: suspension.n_beads])
+    whole = _Platelets.of(suspension, snapshot)
+    platelets = _motion(whole, flow, v)
     if isinstance(flow, ReversePoiseuille | Channel):
         platelets["velocity"] -= _stream(
             platelets["center"][:, 1], snapshot.x[fluid, 1], v[fluid], snapshot.box[1], flow
@@ -137,90 +147,124 @@ def observe(
     return Observation(
         time=snapshot.time,
         **platelets,
-        **_springs(suspension, snapshot, forcefield),
-        **_touching(suspension, snapshot, forcefield, flow),
+        **_springs(suspension, whole, forcefield),
+        **_touching(whole, snapshot, forcefield, flow),
         fluid_temperature=float((v[fluid] ** 2).mean()) if len(v[fluid]) else float("nan"),
     )
 
 
-def _motion(suspension: Suspension, snapshot: Snapshot, flow: Flow, v: Array) -> dict[str, Array]:
+class _Platelets(NamedTuple):
+    """Positions of the beads, each platelet in one piece, and which are whose."""
+
+    x: Array
+    beads: list[slice]
+    membranes: list[slice]
+
+    @classmethod
+    def of(cls, suspension: Suspension, snapshot: Snapshot) -> _Platelets:
+        members = range(suspension.n_platelets)
+        return cls(
+            x=unwrapped_platelets(suspension, snapshot),
+            beads=[suspension.beads(p) for p in members],
+            membranes=[suspension.membrane(p) for p in members],
+        )
+
+    @property
+    def sizes(self) -> NDArray[np.intp]:
+        return np.array([block.stop - block.start for block in self.beads], dtype=np.intp)
+
+
+def _proximity(platelets: _Platelets, snapshot: Snapshot, flow: Flow, cutoff: float) -> Proximity:
+    groups = [platelets.x[membrane] for membrane in platelets.membranes]
+    periodic = (True, not isinstance(flow, Channel), True)
+    return close_beads(groups, snapshot.box, snapshot.tilt, cutoff=cutoff, periodic=periodic)
+
+
+def _motion(platelets: _Platelets, flow: Flow, v: Array) -> dict[str, Array]:
     """Centers, rigid motion, shape and temperature; v is relative to the flow."""
-    blocks = [suspension.beads(p) for p in range(suspension.n_platelets)]
-    if not blocks:
+    if not platelets.beads:
         return _no_platelets()
-    n = np.array([block.stop - block.start for block in blocks])
-    starts = np.array([block.start for block in blocks])
-    x = unwrapped_platelets(suspension, snapshot)
-    center = np.add.reduceat(x, starts) / n[:, None]
-    velocity = np.add.reduceat(v, starts) / n[:, None]
-    r, w = x - np.repeat(center, n, axis=0), v - np.repeat(velocity, n, axis=0)
-    w[:, 0] += flow.rate * r[:, 1]
-    second_moments = np.add.reduceat(r[:, :, None] * r[:, None, :], starts)
-    inertia = np.trace(second_moments, axis1=1, axis2=2)[:, None, None] * np.eye(3) - second_moments
-    momentum = np.add.reduceat(np.cross(r, w), starts)
+    moments = [_Moments.of(platelets.x, v, beads, flow.rate) for beads in platelets.beads]
+    center, velocity, spread, shear, kinetic = map(np.array, zip(*moments, strict=True))
+    inertia = np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(3) - spread
+    turning = shear - shear.transpose(0, 2, 1)
+    momentum = turning[:, [1, 2, 0], [2, 0, 1]]
     omega = np.linalg.solve(inertia, momentum[:, :, None])[:, :, 0]
-    kinetic = np.add.reduceat((w**2).sum(axis=1), starts) - (omega * momentum).sum(axis=1)
-    gyration, axis = _shape(suspension, x)
+    thermal = kinetic - (omega * momentum).sum(axis=1)
+    gyration, axis = _shape(platelets)
     return {
         "center": center,
         "velocity": velocity,
         "angular_velocity": omega,
         "gyration": gyration,
         "axis": axis,
-        "temperature": kinetic / (3 * n - 6),
+        "temperature": thermal / (3 * platelets.sizes - 6),
     }
 
 
-def _shape(suspension: Suspension, x: Array) -> tuple[Array, Array]:
+class _Moments(NamedTuple):
+    """Sums of r r, r w and w . w over a platelet, r and w about its center and its velocity."""
+
+    center: Array
+    velocity: Array
+    spread: Array
+    shear: Array
+    kinetic: float
+
+    @classmethod
+    def of(cls, x: Array, v: Array, beads: slice, rate: float) -> _Moments:
+        n = beads.stop - beads.start
+        center, velocity = x[beads].sum(axis=0) / n, v[beads].sum(axis=0) / n
+        r, w = x[beads] - center, v[beads] - velocity
+        w[:, 0] += rate * r[:, 1]
+        return cls(center, velocity, r.T @ r, r.T @ w, np.vdot(w, w))
+
+
+def _shape(platelets: _Platelets) -> tuple[Array, Array]:
     """Eigenvalues of each membrane's gyration tensor, ascending, and the axis of the first."""
     tensors = []
-    for p in range(suspension.n_platelets):
-        membrane = x[suspension.membrane(p)]
-        r = membrane - membrane.mean(axis=0)
+    for membrane in platelets.membranes:
+        r = platelets.x[membrane] - platelets.x[membrane].mean(axis=0)
         tensors.append(r.T @ r / len(r))
     values, vectors = np.linalg.eigh(np.array(tensors))
     return values, vectors[:, :, 0]
 
 
 def _springs(
-    suspension: Suspension, snapshot: Snapshot, forcefield: ForceField
+    suspension: Suspension, platelets: _Platelets, forcefield: ForceField
 ) -> dict[str, Array]:
     """Stretch of the membrane's springs, and energy of all, of each platelet."""
-    count = suspension.n_platelets
-    if not count:
-        return {name: np.empty(0) for name in ("stretch_mean", "stretch_max", "bond_energy")}
-    x = unwrapped_platelets(suspension, snapshot)
-    i, j = suspension.bonds.T
-    owner = suspension.molecule[i] - 1
-    d = x[i] - x[j]
+    sizes, x = platelets.sizes, platelets.x
+    i, j = np.ascontiguousarray(suspension.bonds.T)
+    owner = np.repeat(np.arange(len(sizes)), sizes).take(i)
+    d = x.take(i, axis=0) - x.take(j, axis=0)
     extension = np.sqrt(np.einsum("ij,ij->i", d, d)) - suspension.rest_lengths
     membrane = forcefield.membrane
     stiffness = np.where(suspension.is_strut, membrane.K_strut, membrane.K_edge)
-    energy = np.bincount(owner, stiffness * extension**2, minlength=count)
+    energy = np.bincount(owner, stiffness * extension**2, minlength=len(sizes))
     edge = ~suspension.is_strut
     owner, stretch = owner[edge], np.abs(extension[edge]) / suspension.rest_lengths[edge]
-    largest = np.zeros(count)
+    total, largest = np.bincount(owner, stretch, minlength=len(sizes)), np.zeros(len(sizes))
     np.maximum.at(largest, owner, stretch)
-    mean = np.bincount(owner, stretch, minlength=count) / np.bincount(owner, minlength=count)
     return {
-        "stretch_mean": mean,
+        "stretch_mean": total / np.bincount(owner, minlength=len(sizes)),
         "stretch_max": largest,
-        "bond_energy": energy / _bead_counts(suspension),
+        "bond_energy": energy / sizes,
     }
 
 
 def _touching(
-    suspension: Suspension, snapshot: Snapshot, forcefield: ForceField, flow: Flow
+    platelets: _Platelets, snapshot: Snapshot, forcefield: ForceField, flow: Flow
 ) -> dict[str, Array]:
     """Contacts, gap and receptor energy of each platelet."""
-    count = suspension.n_platelets
-    near = membrane_proximity(suspension, snapshot, flow, cutoff=contact_range(forcefield))
-    beads = membrane_beads(suspension)
-    owners = suspension.molecule[beads[np.concatenate([near.first, near.second])]] - 1
+    near = _proximity(platelets, snapshot, flow, contact_range(forcefield))
+    count = len(platelets.membranes)
+    lengths = [membrane.stop - membrane.start for membrane in platelets.membranes]
+    owners = np.repeat(np.arange(count), lengths)[np.concatenate([near.first, near.second])]
     energy = np.zeros(count)
-    if forcefield.receptors and len(owners):
+    if forcefield.receptors:
         halves = np.tile(receptor_energy(forcefield.receptors, near.distance) / 2, 2)
-        energy = np.bincount(owners, halves, minlength=count) / _bead_counts(suspension)
+        energy = np.bincount(owners, halves, minlength=count) / platelets.sizes
     return {
         "contacts": np.bincount(owners, minlength=count).astype(float),
         "gap": near.gap,
@@ -228,16 +272,11 @@ def _touching(
     }
 
 
-def _bead_counts(suspension: Suspension) -> NDArray[np.intp]:
-    blocks = [suspension.beads(p) for p in range(suspension.n_platelets)]
-    return np.array([block.stop - block.start for block in blocks])
-
-
 def _stream(heights: Array, y: Array, v: Array, width: float, flow: Flow) -> Array:
     """Mean velocity of the plasma within one rc of each height, shape (P, 3)."""
-    distance = heights[:, None] - y
+    distance: Array = heights[:, None] - y
     if not isinstance(flow, Channel):
-        distance -= width * np.round(distance / width)
+        distance = distance - width * np.round(distance / width)
     beside = (np.abs(distance) < _SLAB).astype(float)
     return (beside @ v) / np.maximum(beside.sum(axis=1), 1.0)[:, None]
 

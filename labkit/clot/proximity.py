@@ -2,14 +2,16 @@
 
 The box has the edges (Lx, 0, 0), (t, Ly, 0), (0, 0, Lz); t is the tilt of Lees-Edwards shear. Of a
 pair of platelets every image is a candidate whose bounding spheres are nearer than what is looked
-for; candidates are taken from the nearest on, and of each platelet only the beads that face the
-other one are compared. The result is that of all beads against all, at a small part of the work.
+for; candidates are taken from the smallest separation along their line of centers on, and of each
+platelet only the beads that face the other one are compared. The result is that of all beads
+against all images of all others, at a small part of the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,69 +119,82 @@ def close_beads(
     starts = np.cumsum([0, *map(len, groups)])
     gap = np.full(len(groups), np.inf)
     found: list[tuple[Indices, Indices, Array]] = []
-    for bound, p, q, image in _candidates(groups, box, tilt, periodic):
-        widest = max(gap[p], gap[q])
-        if bound >= max(cutoff, widest):
-            if bound >= max(cutoff, gap.max()):
-                break
+    for p, q, shift, line, separation, bounds in _candidates(
+        groups, lattice(box, tilt), periodic, cutoff
+    ):
+        reach = max(cutoff, min(gap[p], bounds[p]), min(gap[q], bounds[q]))
+        if separation > reach:
             continue
-        near, far = groups[p], groups[q] + image
-        facing_p, facing_q = _facing(near, far, cutoff, widest)
-        if not (len(facing_p) and len(facing_q)):
-            continue
-        distances = cdist(near[facing_p], far[facing_q])
+        along_p, along_q = groups[p] @ line, groups[q] @ line + shift @ line
+        i = (along_p >= along_q.min() - reach).nonzero()[0]
+        j = (along_q <= along_p.max() + reach).nonzero()[0]
+        near, far = groups[p].take(i, axis=0), groups[q].take(j, axis=0) + shift
+        distances = cdist(near, far)
         smallest = distances.min()
         gap[p], gap[q] = min(gap[p], smallest), min(gap[q], smallest)
         if smallest < cutoff:
-            rows, columns = np.nonzero(distances < cutoff)
-            i, j = facing_p[rows], facing_q[columns]
-            found.append((starts[p] + i, starts[q] + j, far[j] - near[i]))
+            rows, columns = np.divmod((distances.ravel() < cutoff).nonzero()[0], len(far))
+            offset = far.take(columns, axis=0) - near.take(rows, axis=0)
+            found.append((starts[p] + i[rows], starts[q] + j[columns], offset))
     return Proximity(*_joined(found), gap=gap)
 
 
+class _Candidate(NamedTuple):
+    """An image of platelet q beside platelet p."""
+
+    p: int
+    q: int
+    shift: Array
+    line: Array
+    separation: float
+    bounds: Array
+
+
 def _candidates(
-    groups: Sequence[Array], box: Array, tilt: float, periodic: Sequence[bool]
-) -> Iterator[tuple[float, int, int, Array]]:
-    """Lower bound of the distance, p, q and shift of q, from the nearest pair of spheres on."""
+    groups: Sequence[Array], edges: Array, periodic: Sequence[bool], cutoff: float
+) -> Iterator[_Candidate]:
+    """Images that may hold a close pair, from the smallest separation along the line of centers on.
+
+    Of two groups with centers D apart, some bead of one is within sqrt(D^2 + g_p^2 + g_q^2) of some
+    bead of the other, g being the radii of gyration: that is the mean square distance of all pairs.
+    """
     if len(groups) < 2:
         return
     centers = np.array([group.mean(axis=0) for group in groups])
-    radii = np.array(
-        [
-            np.sqrt(((group - c) ** 2).sum(axis=1).max())
-            for group, c in zip(groups, centers, strict=True)
-        ]
-    )
+    squares = [((group - c) ** 2).sum(axis=1) for group, c in zip(groups, centers, strict=True)]
+    radii = np.sqrt([square.max() for square in squares])
+    gyration = np.array([square.mean() for square in squares])
     p, q = np.triu_indices(len(groups), k=1)
-    edges = lattice(box, tilt) * np.asarray(periodic)[:, None]
-    offset = centers[q] - centers[p]
+    shifts = _images(centers[q] - centers[p], edges, periodic)
+    offset = (centers[q] - centers[p])[:, None] + shifts
+    distance = np.linalg.norm(offset, axis=-1)
+    bounds = np.full(len(groups), np.inf)
+    within = np.sqrt(distance.min(axis=1) ** 2 + gyration[p] + gyration[q]) * (1 + _ROUNDING)
+    np.minimum.at(bounds, p, within)
+    np.minimum.at(bounds, q, within)
+    reach = np.maximum(cutoff, np.maximum(bounds[p], bounds[q]))
+    pair, image = np.nonzero(distance - (radii[p] + radii[q])[:, None] <= reach[:, None])
+    p, q, shift = p[pair], q[pair], shifts[pair, image]
+    line = offset[pair, image] / np.maximum(distance[pair, image], _ROUNDING)[:, None]
+    separation = np.einsum("ij,ij->i", shift, line)
+    for g, group in enumerate(groups):
+        here, there = np.flatnonzero(p == g), np.flatnonzero(q == g)
+        separation[here] -= (group @ line[here].T).max(axis=0)
+        separation[there] += (group @ line[there].T).min(axis=0)
+    separation -= _ROUNDING
+    for k in np.argsort(separation):
+        yield _Candidate(p[k], q[k], shift[k], line[k], separation[k], bounds)
+
+
+def _images(offset: Array, edges: Array, periodic: Sequence[bool]) -> Array:
+    """Shifts to the nearest images of each offset, shape (pairs, images, 3)."""
     short = np.array(offset)
     for k in (2, 1, 0):
         if periodic[k]:
-            short -= np.round(short[:, k : k + 1] / box[k]) * edges[k]
+            short -= np.round(short[:, k : k + 1] / edges[k, k]) * edges[k]
     spans = [(-1, 0, 1) if along else (0,) for along in periodic]
-    images = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) @ edges
-    shifts = (short - offset)[:, None] + images
-    bounds = np.linalg.norm(short[:, None] + images, axis=-1) - (radii[p] + radii[q])[:, None]
-    for flat in np.argsort(bounds, axis=None):
-        pair, image = divmod(int(flat), len(images))
-        yield bounds[pair, image], int(p[pair]), int(q[pair]), shifts[pair, image]
-
-
-def _facing(near: Array, far: Array, cutoff: float, widest: float) -> tuple[Indices, Indices]:
-    """Rows of both sets that can be in a pair below the cutoff, or below `widest` and closest.
-
-    A pair is never closer than its projections on the line of centers.
-    """
-    line = far.mean(axis=0) - near.mean(axis=0)
-    line /= np.linalg.norm(line) or 1.0
-    along_near, along_far = near @ line, far @ line
-    tip = near[along_near.argmax()] - far[along_far.argmin()]
-    reach = max(cutoff, min(widest, np.linalg.norm(tip))) * (1 + 1e-9)
-    return (
-        np.flatnonzero(along_near >= along_far.min() - reach),
-        np.flatnonzero(along_far <= along_near.max() + reach),
-    )
+    around = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) @ edges
+    return (short - offset)[:, None] + around
 
 
 def _joined(found: list[tuple[Indices, Indices, Array]]) -> tuple[Indices, Indices, Array]:

@@ -139,7 +139,7 @@ class Suspension:
         ParameterError
             The box is too small, platelets overlap, or a value is not allowed.
         """
-        edges = _box(box)
+        edges = require_box(box)
         require_positive("density", density)
         require_whole("seed", seed, low=0)
         _check_room(edges, platelets)
@@ -283,6 +283,22 @@ def inside(points: Array, placed: Placed, box: Array) -> NDArray[np.bool_]:
     return found
 
 
+def require_box(box: ArrayLike) -> Array:
+    """Return the edges of a box [rc], shape (3,), if there are three and they are long enough.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument and the least edge.
+    """
+    edges = np.asarray(box, dtype=float)
+    if edges.shape != (3,) or not np.all(np.isfinite(edges)) or edges.min() < SMALLEST_BOX:
+        raise ParameterError(
+            f"box={box!r} is not allowed; use three edges of at least {SMALLEST_BOX:g} rc."
+        )
+    return edges
+
+
 def _free_of_platelets(points: Array, platelets: Sequence[Placed], box: Array) -> Array:
     taken = np.zeros(len(points), dtype=bool)
     tree = cKDTree(points, boxsize=box)
@@ -296,15 +312,6 @@ def _free_of_platelets(points: Array, platelets: Sequence[Placed], box: Array) -
 def _halton(box: Array, density: float, seed: int) -> Array:
     n = round(density * float(np.prod(box)))
     return qmc.Halton(d=3, seed=seed).random(n) * box
-
-
-def _box(box: ArrayLike) -> Array:
-    edges = np.asarray(box, dtype=float)
-    if edges.shape != (3,) or not np.all(np.isfinite(edges)) or edges.min() < SMALLEST_BOX:
-        raise ParameterError(
-            f"box={box!r} is not allowed; use three edges of at least {SMALLEST_BOX:g} rc."
-        )
-    return edges
 
 
 def _check_room(box: Array, platelets: Sequence[Placed]) -> None:

@@ -1,0 +1,325 @@
+"""What is simulated, said in the language of LAMMPS.
+
+The groups of forces of `labkit.clot.forcefield` become the sub-styles of one pair style, each on
+the level of its time step:
+
+============================= ======================= =====
+forces                        style                   level
+============================= ======================= =====
+plasma with plasma            dpd                     4
+plasma with platelet          lj/cut, dpd/tstat       3
+cytoplasm                     morse                   2
+membranes of two platelets    morse, or lj/cut        2
+springs                       bond harmonic           1
+============================= ======================= =====
+
+Levels of the same step are one level of ``run_style respa``, and all of the same step are
+``verlet``: the trajectory is the same and costs less.
+
+LAMMPS draws the noise of every level as if it acted for the largest step h4, so that of the
+interface lacks h4 / h3 in its variance. Its thermostat is therefore given kT h4 / h3, which changes
+the noise (sigma^2 = 2 gamma kT) and leaves the friction.
+
+Beads of one membrane act on each other by springs alone. Platelets without receptors repel each
+other as the interface does. Cytoplasm attracts the beads of another platelet, too, should they
+come within its range. A channel's walls are frozen particles of the plasma's density, one rc
+thick and more, with a plane at their surface that throws plasma back; the friction with them stops
+it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.clot.flows import Channel, Flow, ReversePoiseuille, Shear
+from labkit.clot.forcefield import ForceField
+from labkit.clot.plans import StepPlan
+from labkit.clot.state import Snapshot
+from labkit.clot.suspension import Suspension
+
+Array = NDArray[np.float64]
+
+SKIN = 0.3
+"""What a neighbor list reaches beyond the forces [rc]."""
+STRETCH = 1.5
+"""Springs longer than this many times the longest rest length are torn: the run blew up."""
+_DIGITS = 9
+
+
+@dataclass(frozen=True, eq=False)
+class BondTypes:
+    """Springs sorted by stiffness and rest length.
+
+    Attributes
+    ----------
+    of_bond : int array of shape (k,)
+        Type of each bond, from 1.
+    is_strut : bool array of shape (t,)
+    rest_lengths : array of shape (t,)
+        To `_DIGITS` digits, so that no elastic energy is stored by rounding [rc].
+    """
+
+    of_bond: NDArray[np.intp]
+    is_strut: NDArray[np.bool_]
+    rest_lengths: Array
+
+    @classmethod
+    def of(cls, suspension: Suspension) -> BondTypes:
+        """Return the types of a suspension's bonds."""
+        lengths = np.round(suspension.rest_lengths, _DIGITS)
+        kinds = np.column_stack([suspension.is_strut.astype(float), lengths])
+        types, of_bond = np.unique(kinds, axis=0, return_inverse=True)
+        return cls(of_bond.reshape(-1) + 1, types[:, 0] > 0, types[:, 1])
+
+
+def longest_bond(suspension: Suspension) -> float:
+    """Return the length at which a spring is torn [rc]; 0 without springs."""
+    return STRETCH * float(np.max(suspension.rest_lengths, initial=0.0))
+
+
+def header(
+    suspension: Suspension, forcefield: ForceField, flow: Flow, *, data: str, sort: bool = True
+) -> list[str]:
+    """Return the commands from the units to the neighbor lists.
+
+    Parameters
+    ----------
+    suspension, forcefield, flow
+        What is simulated.
+    data : str
+        File with the text of `data_file`.
+    sort : bool
+        False keeps the particles in the order of the file, on one rank, so that sums of forces
+        repeat bit for bit; True keeps neighbors near in memory.
+    """
+    reach = max(forcefield.cutoff, longest_bond(suspension)) + SKIN
+    commands = [
+        "units lj",
+        "atom_style bond",
+        "atom_modify map array" + ("" if sort else " sort 0 0"),
+        "newton on",
+        f"boundary p {'f' if isinstance(flow, Channel) else 'p'} p",
+        "box tilt large",
+        f"comm_modify vel yes cutoff {reach:.6g}",
+        "special_bonds lj/coul 0 1 1",
+        *(["bond_style harmonic"] if len(suspension.bonds) else []),
+        f"read_data {data}",
+        f"neighbor {SKIN} bin",
+        "neigh_modify delay 0 every 1 check yes",
+        "group plasma type 1",
+        "group membrane type 2",
+        "group platelets type 2 3",
+        "group mobile type 1 2 3",
+        "neigh_modify exclude molecule/intra membrane",
+        "thermo_style custom step temp cpu",
+        "thermo 0",
+    ]
+    return commands
+
+
+def data_file(
+    suspension: Suspension, snapshot: Snapshot, forcefield: ForceField, flow: Flow
+) -> str:
+    """Return the text of a LAMMPS data file.
+
+    Parameters
+    ----------
+    suspension
+        Which particle is what, and the springs.
+    snapshot
+        Where the particles are and how they move.
+    forcefield
+        Stiffness of the springs.
+    flow
+        Whether the box can be tilted.
+    """
+    types = BondTypes.of(suspension)
+    lx, ly, lz = snapshot.box
+    lines = [
+        "platelets in plasma (labkit.clot)",
+        f"{len(snapshot.x)} atoms",
+        "3 atom types",
+        f"{len(suspension.bonds)} bonds",
+        f"{len(types.rest_lengths)} bond types",
+        f"0 {lx:.17g} xlo xhi",
+        f"0 {ly:.17g} ylo yhi",
+        f"0 {lz:.17g} zlo zhi",
+        *([f"{snapshot.tilt:.17g} 0 0 xy xz yz"] if isinstance(flow, Shear) else []),
+        "\nMasses\n",
+        *(f"{kind} 1" for kind in (1, 2, 3)),
+        "\nAtoms # bond\n",
+        *_atoms(suspension, snapshot),
+        "\nVelocities\n",
+        *("%d %.17g %.17g %.17g" % (i, *v) for i, v in enumerate(snapshot.v.tolist(), 1)),
+    ]
+    if len(suspension.bonds):
+        stiffness = (forcefield.membrane.K_edge, forcefield.membrane.K_strut)
+        pairs = (suspension.bonds + 1).tolist()
+        lines += [
+            "\nBond Coeffs # harmonic\n",
+            *(
+                f"{i} {stiffness[strut]:.17g} {length:.17g}"
+                for i, (strut, length) in enumerate(
+                    zip(types.is_strut.astype(int), types.rest_lengths, strict=True), 1
+                )
+            ),
+            "\nBonds\n",
+            *(
+                f"{i} {kind} {first} {second}"
+                for i, (kind, (first, second)) in enumerate(
+                    zip(types.of_bond.tolist(), pairs, strict=True), 1
+                )
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def plan_commands(
+    plan: StepPlan,
+    forcefield: ForceField,
+    *,
+    platelets: bool,
+    noise: bool = True,
+    seed: int = 1,
+    correct_noise: bool = True,
+) -> list[str]:
+    """Return the commands of the forces and the time steps.
+
+    Parameters
+    ----------
+    plan : StepPlan
+    forcefield : ForceField
+    platelets : bool
+        Whether there are any.
+    noise : bool
+        False sets the temperature of the thermostats to zero; friction stays.
+    seed : int
+        Of the noise, from 1.
+    correct_noise : bool
+        False leaves the interface's noise as LAMMPS draws it, which is wrong: platelets freeze.
+    """
+    kT = forcefield.kT if noise else 0.0
+    if not platelets:
+        return [
+            *plasma_style(forcefield, kT=kT, seed=seed),
+            "run_style verlet",
+            f"timestep {plan.fluid:.17g}",
+        ]
+    scale = plan.noise_scale("interface") if correct_noise else 1.0
+    return [
+        *pair_styles(forcefield, kT=kT, kT_interface=kT * scale, seed=seed),
+        run_style(plan),
+        f"timestep {plan.fluid:.17g}",
+    ]
+
+
+def plasma_style(forcefield: ForceField, *, kT: float, seed: int) -> list[str]:
+    """Return the commands of the forces where there is plasma alone."""
+    style, coefficients = _dpd(forcefield)
+    return [f"pair_style {style} {kT:.17g} 1.0 {seed}", f"pair_coeff * * {coefficients}"]
+
+
+def pair_styles(forcefield: ForceField, *, kT: float, kT_interface: float, seed: int) -> list[str]:
+    """Return the commands of all nonbonded forces, in the order of levels 4, 3, 3, 2, 2."""
+    plasma, coefficients = _dpd(forcefield)
+    bath, friction = _interface_bath(forcefield)
+    cytoplasm, wall = forcefield.cytoplasm, forcefield.interface
+    repulsion = f"{wall.epsilon:.17g} {wall.sigma:.17g} {wall.cutoff:.17g}"
+    inside = (
+        f"{cytoplasm.D:.17g} {cytoplasm.alpha:.17g} {cytoplasm.r0:.17g} {cytoplasm.cutoff:.17g}"
+    )
+    receptors = forcefield.receptors
+    if receptors is None:
+        names = ("lj/cut 1", "morse", f"lj/cut {wall.cutoff:.17g}")
+        between = f"lj/cut 2 {repulsion}"
+    else:
+        names = ("lj/cut", "morse 1", f"morse {receptors.cutoff:.17g}")
+        between = (
+            f"morse 2 {receptors.D:.17g} {receptors.alpha:.17g} {receptors.r0:.17g} "
+            f"{receptors.cutoff:.17g}"
+        )
+    return [
+        f"pair_style hybrid/overlay {plasma} {kT:.17g} 1.0 {seed} lj/cut {wall.cutoff:.17g} "
+        f"{bath} {kT_interface:.17g} {kT_interface:.17g} 1.0 {seed + 1} "
+        f"morse {cytoplasm.cutoff:.17g} {names[2]}",
+        f"pair_coeff 1 1 {plasma} {coefficients}",
+        f"pair_coeff 1 2*3 {names[0]} {repulsion}",
+        f"pair_coeff 1 2*3 {bath} {friction}",
+        f"pair_coeff 2*3 3 {names[1]} {inside}",
+        f"pair_coeff 2 2 {between}",
+    ]
+
+
+def run_style(plan: StepPlan) -> str:
+    """Return the command of the integrator.
+
+    Examples
+    --------
+    >>> run_style(StepPlan(fluid=0.02, interface=0.005, nonbonded=0.005, bonded=0.0005))
+    'run_style respa 3 10 4 bond 1 hybrid 3 2 2 2 2'
+    >>> run_style(StepPlan.single(0.001))
+    'run_style verlet'
+    """
+    n3, n2, n1 = plan.ratios
+    nonbonded = 1 + (n1 > 1)
+    interface = nonbonded + (n2 > 1)
+    fluid = interface + (n3 > 1)
+    if fluid == 1:
+        return "run_style verlet"
+    loops = " ".join(str(n) for n in (n1, n2, n3) if n > 1)
+    levels = f"{fluid} {interface} {interface} {nonbonded} {nonbonded}"
+    return f"run_style respa {fluid} {loops} bond 1 hybrid {levels}"
+
+
+def flow_commands(flow: Flow, box: Sequence[float]) -> list[str]:
+    """Return the commands that move the particles and drive the plasma."""
+    commands = ["fix motion mobile nve"]
+    if isinstance(flow, ReversePoiseuille):
+        middle = f"{box[1] / 2:.17g}"
+        commands += [
+            f"region low block INF INF INF {middle} INF INF",
+            f"region high block INF INF {middle} INF INF INF",
+            f"fix drive_low mobile addforce {flow.force:.17g} 0 0 region low",
+            f"fix drive_high mobile addforce {-flow.force:.17g} 0 0 region high",
+        ]
+    if isinstance(flow, Channel):
+        commands += [f"fix drive mobile addforce {flow.force:.17g} 0 0"]
+    return commands
+
+
+def shear_command(rate: float) -> str:
+    """Return the command that shears the box."""
+    return f"fix shear all deform 1 xy erate {rate:.17g} remap v"
+
+
+def _atoms(suspension: Suspension, snapshot: Snapshot) -> list[str]:
+    table = zip(
+        suspension.molecule.tolist(),
+        suspension.types.tolist(),
+        snapshot.x.tolist(),
+        snapshot.image.tolist(),
+        strict=True,
+    )
+    return [
+        "%d %d %d %.17g %.17g %.17g %d %d %d" % (i, molecule, kind, *x, *image)
+        for i, (molecule, kind, x, image) in enumerate(table, 1)
+    ]
+
+
+def _dpd(forcefield: ForceField) -> tuple[str, str]:
+    plasma = forcefield.plasma
+    if plasma.power == 1:
+        return "dpd", f"{plasma.a:.17g} {plasma.gamma:.17g}"
+    power = f"{plasma.power:.17g}"
+    return "dpd/ext", f"{plasma.a:.17g} {plasma.gamma:.17g} 0 {power} {power} 1.0"
+
+
+def _interface_bath(forcefield: ForceField) -> tuple[str, str]:
+    gamma, power = forcefield.interface.gamma, forcefield.plasma.power
+    if power == 1:
+        return "dpd/tstat", f"{gamma:.17g}"
+    return "dpd/ext/tstat", f"{gamma:.17g} 0 {power:.17g} {power:.17g} 1.0"

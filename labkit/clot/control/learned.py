@@ -192,7 +192,7 @@ class LearnedController:
 
 def unseen(features: Array, forcefield: ForceField, network: TrainedNetwork) -> str:
     """Return what the training did not have, empty where it had all."""
-    if not network.fits(forcefield):
+    if not network.fits(forcefield, alone=features.shape[1] == 1):
         return "these forces"
     return ", ".join(network.outside(features))
 

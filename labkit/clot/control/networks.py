@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 from labkit.atomic import replace_bytes
 from labkit.clot.control.features import FEATURES
 from labkit.clot.forcefield import ForceField
-from labkit.clot.plans import LEVELS, StepPlan
+from labkit.clot.plans import StepPlan
+from labkit.clot.series import plan_array, plans_from
 from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
@@ -163,9 +164,18 @@ class TrainedNetwork:
         inside = (features >= self.low - reach) & (features <= self.high + reach)
         return tuple(np.array(FEATURES)[~inside.all(axis=(0, 1))])
 
-    def fits(self, forcefield: ForceField) -> bool:
-        """Return whether the training had the same forces."""
-        return bool(dataclasses.asdict(forcefield) == dict(self.forcefield))
+    def fits(self, forcefield: ForceField, *, alone: bool = False) -> bool:
+        """Return whether the training had the same forces.
+
+        Parameters
+        ----------
+        forcefield : ForceField
+        alone : bool
+            There is one platelet, on which receptors have no effect.
+        """
+        given, trained = dataclasses.asdict(forcefield), dict(self.forcefield)
+        skipped = {"receptors"} if alone else set()
+        return all(given[name] == trained[name] for name in given.keys() - skipped)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one npz file of numbers and text, without pickles; whole or not at all."""
@@ -175,7 +185,7 @@ class TrainedNetwork:
         arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
         arrays |= {f"weights/{name}": w.astype(np.float32) for name, w in self.weights.items()}
         arrays |= {name: getattr(self, name) for name in _STATISTICS}
-        arrays["plans"] = np.array([plan.steps for plan in self.plans])
+        arrays["plans"] = plan_array(self.plans)
         written = io.BytesIO()
         np.savez_compressed(written, **arrays)
         replace_bytes(target, written.getvalue())
@@ -196,20 +206,13 @@ class TrainedNetwork:
                 arrays = {name: stored[name].astype(float) for name in stored if name != "about"}
             names = [name for name in arrays if name.startswith("weights/")]
             weights = {name.removeprefix("weights/"): arrays.pop(name) for name in names}
-            plans = as_plans(arrays.pop("plans"))
+            plans = plans_from(arrays.pop("plans"))
             return cls(weights=weights, plans=plans, **arrays, **about)
         except (OSError, KeyError, TypeError, ValueError) as broken:
             raise ParameterError(
                 f"weights={str(path)!r} cannot be read ({broken}); name a file that "
                 "labkit.clot.control.training wrote."
             ) from broken
-
-
-def as_plans(steps: Array) -> tuple[StepPlan, ...]:
-    """Return plans from their steps, shape (K, 4) in the order of `LEVELS`."""
-    return tuple(
-        StepPlan(**dict(zip(LEVELS, map(float, row), strict=True))) for row in np.atleast_2d(steps)
-    )
 
 
 def plan_rows(known: Sequence[StepPlan], wanted: Sequence[StepPlan]) -> list[int]:

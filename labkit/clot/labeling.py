@@ -168,5 +168,6 @@ def _load_part(path: Path) -> tuple[Snapshot, Series]:
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     state: dict[str, Any] = {f.name: arrays.pop(f"{_SNAPSHOT}{f.name}") for f in fields(Snapshot)}
-    scalars = {"tilt": float, "time": float, "n_segments": int}
-    return Snapshot(**{k: scalars.get(k, np.asarray)(v) for k, v in state.items()}), arrays
+    for name, scalar in (("tilt", float), ("time", float), ("n_segments", int)):
+        state[name] = scalar(state[name])
+    return Snapshot(**state), arrays

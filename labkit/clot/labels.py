@@ -260,9 +260,8 @@ class LabelTable:
             who = labels.trajectory
             for observation, errors in zip(labels.observations, labels.errors, strict=True):
                 when = (who.name, who.scene, labels.shear_rate, who.seed, observation.time)
-                rows += [
-                    (*when, n, str(self.plans[n]), e) for n, e in enumerate(errors.max(axis=1))
-                ]
+                worst = enumerate(errors.max(axis=1))
+                rows += [(*when, rung, str(self.plans[rung]), error) for rung, error in worst]
         names = ["trajectory", "scene", "shear_rate", "seed", "time", "rung", "plan", "error"]
         return pd.DataFrame(rows, columns=names).dropna(subset="error", ignore_index=True)
 

@@ -25,18 +25,14 @@ def observation_arrays(observations: Sequence[Observation]) -> dict[str, Array]:
 
 def observations_from(arrays: Mapping[str, NDArray[Any]]) -> tuple[Observation, ...]:
     """Return the observations that `observation_arrays` took apart."""
-    scalars = ("time", "fluid_temperature")
-    names = [item.name for item in fields(Observation)]
-    columns = {name: np.asarray(arrays[name]) for name in names}
-    return tuple(
-        Observation(
-            **{
-                name: float(values[row]) if name in scalars else values[row]
-                for name, values in columns.items()
-            }
-        )
+    columns = {item.name: np.asarray(arrays[item.name]) for item in fields(Observation)}
+    rows: list[dict[str, Any]] = [
+        {name: values[row] for name, values in columns.items()}
         for row in range(len(columns["time"]))
-    )
+    ]
+    for values in rows:
+        values |= {name: float(values[name]) for name in ("time", "fluid_temperature")}
+    return tuple(Observation(**values) for values in rows)
 
 
 def plan_array(plans: Iterable[StepPlan]) -> Array:

@@ -97,11 +97,9 @@ class DisplacementLimit:
         after = engine.snapshot()
         engine.restore(before)
         beads = slice(0, engine.suspension.n_beads)
-        speed = np.linalg.norm(_relative_velocity(before, engine)[beads], axis=1).max(initial=_TINY)
-        change = (
-            _relative_velocity(after, engine)[beads] - _relative_velocity(before, engine)[beads]
-        )
-        acceleration = np.linalg.norm(change, axis=1).max(initial=_TINY) / step
+        first, last = (_relative_velocity(state, engine)[beads] for state in (before, after))
+        speed = np.linalg.norm(first, axis=1).max(initial=_TINY)
+        acceleration = np.linalg.norm(last - first, axis=1).max(initial=_TINY) / step
         return min(self.x_max / speed, math.sqrt(2 * self.x_max / acceleration))
 
 
@@ -135,16 +133,15 @@ class StepDoubling:
         rung = math.floor(height + _TINY)
         error = self.embedded_error(engine, rung)
         last = float(self.memory.get("error", error))
-        height = min(
-            max(height + math.log2(self._growth(error, last)), 0.0), len(self.ladder) - 1.0
-        )
+        height += math.log2(self._growth(error, last))
+        height = min(max(height, 0.0), len(self.ladder) - 1.0)
         if error > self.tolerance:
             height = min(height, max(rung - 1, 0))
         self.memory = {"height": height, "error": min(error, 1 / _TINY)}
         return self.ladder[math.floor(height + _TINY)]
 
     def embedded_error(self, engine: Simulation, rung: int) -> float:
-        """Return the largest difference of a platelet between a plan and the next finer one [rc]."""
+        """Return the largest error of a rung against the next finer plan [rc]."""
         now = engine.snapshot()
         plan = self.ladder[rung]
         finer = self.ladder[rung - 1] if rung else plan.refined(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -59,7 +60,7 @@ def regimes(observations: Sequence[Observation]) -> list[str]:
     """
     contacts = [float(np.sum(one.contacts)) / 2 for one in observations]
     found = []
-    for before, after in zip(contacts[:-1], contacts[1:], strict=True):
+    for before, after in itertools.pairwise(contacts):
         if before == after == 0:
             found.append("free")
         elif abs(after - before) > max(2.0, CHANGE * max(before, after)):
@@ -189,3 +190,34 @@ def _ensemble(runs: Sequence[Drive]) -> tuple[np.ndarray, np.ndarray]:
     ]
     times = min((times for times, _ in series), key=lambda t: float(t[-1]))
     return times, np.array([np.interp(times, t, c) for t, c in series])
+
+
+def temperatures_in_time(
+    observations: Sequence[Observation], *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Kinetic temperature of the plasma and of each platelet in time.
+
+    Parameters
+    ----------
+    observations : sequence of Observation
+    title : str, optional
+    ax : Axes, optional
+        Where to draw; a new figure otherwise.
+
+    Returns
+    -------
+    Axes
+        Platelets in thin lines, their mean in a thick one.
+    """
+    ax = new_axes(ax, width_in=6.4, height_in=3.0)
+    times = [one.time for one in observations]
+    each = np.array([one.temperature for one in observations])
+    ax.plot(times, each, color=pale(PALETTE[1], 0.45), linewidth=0.9)
+    ax.plot(times, each.mean(axis=1), "o-", color=PALETTE[1], label="platelets")
+    fluid = [one.fluid_temperature for one in observations]
+    ax.plot(times, fluid, "o-", color=PALETTE[0], label="plasma")
+    ax.set_xlabel("time (DPD units)")
+    ax.set_ylabel("temperature (kT)")
+    ax.set_ylim(0, None)
+    legend_above(ax, ncols=2, title=title or None, alignment="left")
+    return ax

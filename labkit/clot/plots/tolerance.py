@@ -1,0 +1,119 @@
+"""Figure of the labels: the error of every plan in time, and the cheapest one that is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.choices import not_allowed
+from labkit.clot.forcefield import require_positive
+from labkit.clot.labels import LabelTable
+from labkit.clot.plans import StepPlan
+from labkit.clot.plots.colors import INK, WRONG
+from labkit.clot.plots.marks import legend_beside, panels
+from labkit.errors import ParameterError
+from labkit.viz.colors import ColorScale
+
+ALLOWED = 0.05
+"""Share of labels above the tolerance that a fixed plan may have and still count as safe."""
+
+
+def cheapest_plans(labels: LabelTable, tolerance: float) -> pd.DataFrame:
+    """Coarsest plan within a tolerance at every labeled state: what no controller can beat.
+
+    Parameters
+    ----------
+    labels : LabelTable
+    tolerance : float
+        Largest error of a platelet's beads in a window [rc].
+
+    Returns
+    -------
+    DataFrame
+        trajectory, time, rung (0 is the finest plan) and error [rc] of that plan; the finest plan
+        where none is within the tolerance.
+    """
+    require_positive("tolerance", tolerance)
+    table = labels.frame
+    errors = table.pivot_table(index=["trajectory", "time"], columns="rung", values="error")
+    right = errors.to_numpy(dtype=float) <= tolerance
+    coarsest = right.shape[1] - 1 - np.argmax(right[:, ::-1], axis=1)
+    rung = np.where(right.any(axis=1), coarsest, 0)
+    chosen = errors.to_numpy(dtype=float)[np.arange(len(rung)), rung]
+    return errors.index.to_frame(index=False).assign(rung=rung, error=chosen)
+
+
+def safest_fixed(labels: LabelTable, tolerance: float, *, allowed: float = ALLOWED) -> int:
+    """Coarsest plan that is above the tolerance at no more than a share of the labels.
+
+    Returns
+    -------
+    int
+        Its rung; 0, the finest, where none is.
+    """
+    table = labels.frame
+    late = (table["error"] > tolerance).groupby(table["rung"]).mean()
+    fine = late.index[late.to_numpy() <= allowed]
+    return int(max(fine, default=0))
+
+
+def evaluations_a_unit(plan: StepPlan, level: str = "nonbonded") -> float:
+    """How often a level is computed in a time unit."""
+    return 1.0 / float(getattr(plan, level))
+
+
+def label_trace(
+    labels: LabelTable, trajectory: str, tolerance: float, *, title: str = ""
+) -> Figure:
+    """Error of every plan along a trajectory, and which is the coarsest within a tolerance.
+
+    Parameters
+    ----------
+    labels : LabelTable
+    trajectory : str
+        Name of one of its trajectories.
+    tolerance : float
+        [rc]
+    title : str, optional
+
+    Returns
+    -------
+    Figure
+        Above errors on a logarithmic axis, from blue for the finest plan to dark red for the
+        coarsest; below the step of nonbonded forces and receptors in the coarsest plan whose error
+        is below the dashed line.
+    """
+    table = labels.frame
+    known = list(dict.fromkeys(table["trajectory"]))
+    if trajectory not in known:
+        raise ParameterError(not_allowed("trajectory", trajectory, known))
+    figure, (upper, lower) = panels(
+        2, 1, width_in=8.2, height_in=4.4, sharex=True, height_ratios=(1.6, 1)
+    )
+    own = table[table["trajectory"] == trajectory]
+    ramp = ColorScale(-1.0, max(1.0, len(labels.plans) - 1.0), "heat")
+    for rung, rows in own.groupby("rung"):
+        color = ramp.color(float(rung))
+        upper.plot(rows["time"], rows["error"], color=color, label=str(labels.plans[int(rung)]))
+    upper.axhline(tolerance, color=INK, linestyle="--", linewidth=1.2)
+    upper.set_yscale("log")
+    upper.set_ylabel("error of a platelet's\nbeads (rc)")
+    legend_beside(upper, title="fluid / interface /\nnonbonded / bonded", fontsize=8.5)
+    upper.set_title(title)
+    _picks(lower, labels, trajectory, tolerance)
+    return figure
+
+
+def _picks(ax: Axes, labels: LabelTable, trajectory: str, tolerance: float) -> None:
+    picks = cheapest_plans(labels, tolerance)
+    picks = picks[picks["trajectory"] == trajectory]
+    steps = [labels.plans[rung].nonbonded for rung in picks["rung"]]
+    ax.step(picks["time"], steps, where="post", color=INK, label="coarsest within")
+    fixed = labels.plans[safest_fixed(labels, tolerance)].nonbonded
+    ax.axhline(fixed, color=WRONG, linewidth=1.4, linestyle=":", label="safe at all times")
+    ax.set_yscale("log")
+    ax.set_ylabel("nonbonded\nstep")
+    ax.set_xlabel("time (DPD units)")
+    legend_beside(ax)

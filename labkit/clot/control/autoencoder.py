@@ -39,6 +39,7 @@ from labkit.clot.control.networks import (
     plan_rows,
     pool,
 )
+from labkit.clot.forcefield import ForceField
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
 from labkit.clot.simulation import Simulation
@@ -92,7 +93,7 @@ class AutoencoderController:
     Attributes
     ----------
     memory : dict
-        ``until``, the time to which the last choice holds, and ``rung``, what was chosen.
+        When the network was ``asked``, ``until`` when its choice holds, and ``rung``, the choice.
 
     Raises
     ------
@@ -118,20 +119,27 @@ class AutoencoderController:
 
     def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
         """Return the plan of the segment that starts now."""
+        return self.choose(history, engine.forcefield)
+
+    def choose(self, history: Sequence[Observation], forcefield: ForceField) -> StepPlan:
+        """Return the plan; all that is needed of the engine is its forces."""
         now = history[-1].time
-        asked, until = self.memory.get("asked", np.inf), self.memory.get("until", -np.inf)
-        features = recent_features(history, kT=engine.forcefield.kT, length=self.network.length)
-        if len(history) == 1 or unseen(features, engine.forcefield, self.network):
+        check_segments(history, self.network)
+        features = recent_features(history, kT=forcefield.kT, length=self.network.length)
+        if len(history) == 1 or unseen(features, forcefield, self.network):
             self.memory = {}
             return self.plans[0]
-        if asked <= now < until - _EARLY:
+        if self._holds(now):
             return self.plans[self.memory["rung"]]
-        check_segments(history, self.network)
         step, jump = self.network.probabilities(features)
-        rung = self._rung(step)
         held = JUMPS[_largest(jump, self.risk)] * self.network.segment
-        self.memory = {"asked": now, "until": now + held, "rung": rung}
-        return self.plans[rung]
+        self.memory = {"asked": now, "until": now + held, "rung": self._rung(step)}
+        return self.plans[self.memory["rung"]]
+
+    def _holds(self, now: float) -> bool:
+        if not self.memory:
+            return False
+        return bool(self.memory["asked"] <= now < self.memory["until"] - _EARLY)
 
     def _rung(self, step: Array) -> int:
         row = _largest(step, self.risk)

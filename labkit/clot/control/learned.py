@@ -148,7 +148,11 @@ class LearnedController:
 
     def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
         """Return the plan of the segment that starts now."""
-        decision = self.decide(history, engine.forcefield)
+        return self.choose(history, engine.forcefield)
+
+    def choose(self, history: Sequence[Observation], forcefield: ForceField) -> StepPlan:
+        """Return the plan; all that is needed of the engine is its forces."""
+        decision = self.decide(history, forcefield)
         _log.debug("time %g: %s, %s", history[-1].time, decision.plan, decision.reason)
         return decision.plan
 

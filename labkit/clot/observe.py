@@ -261,7 +261,7 @@ def _touching(
     count = len(platelets.membranes)
     lengths = [membrane.stop - membrane.start for membrane in platelets.membranes]
     owners = np.repeat(np.arange(count), lengths)[np.concatenate([near.first, near.second])]
-    energy = np.zeros(count)
+    energy: Array = np.zeros(count)
     if forcefield.receptors:
         halves = np.tile(receptor_energy(forcefield.receptors, near.distance) / 2, 2)
         energy = np.bincount(owners, halves, minlength=count) / platelets.sizes

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class Training:
 
     Attributes
     ----------
-    epochs : int
-        Passes over the examples.
+    steps : int
+        Of the optimizer.
     hidden : int
         Width of every layer.
     batch : int
@@ -74,10 +74,10 @@ class Training:
     seed : int
     """
 
-    epochs: int = 40
+    steps: int = 1000
     hidden: int = 24
     batch: int = 64
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     decay: float = 1e-2
     noise: float = 0.05
     length: int = LENGTH
@@ -289,7 +289,7 @@ def pinball(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 class _Batches:
-    """Random batches of standardized examples with a little noise, the same for the same seed."""
+    """Random batches without end, of standardized examples with a little noise."""
 
     def __init__(self, data: Examples, about: dict[str, Any], how: Training) -> None:
         x = (data.features - about["mean"]) / about["deviation"]
@@ -303,14 +303,12 @@ class _Batches:
         ]
         self.size, self.noise = how.batch, how.noise
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.arrays[0]) / self.size)
-
     def __iter__(self) -> Iterator[list[Tensor]]:
-        order = torch.randperm(len(self.arrays[0]))
-        for rows in order.split(self.size):
-            x, *rest = [array[rows] for array in self.arrays]
-            yield [x + self.noise * torch.randn_like(x), *rest]
+        while True:
+            order = torch.randperm(len(self.arrays[0]))
+            for rows in order.split(self.size):
+                x, *rest = [array[rows] for array in self.arrays]
+                yield [x + self.noise * torch.randn_like(x), *rest]
 
 
 def _fit(
@@ -320,14 +318,12 @@ def _fit(
     how: Training,
 ) -> None:
     optimizer = torch.optim.AdamW(parameters, lr=how.learning_rate, weight_decay=how.decay)
-    steps = how.epochs * len(batches)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(how.epochs):
-        for batch in batches:
-            optimizer.zero_grad()
-            loss(batch).backward()
-            optimizer.step()
-            rate.step()
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
+    for batch in itertools.islice(batches, how.steps):
+        optimizer.zero_grad()
+        loss(batch).backward()
+        optimizer.step()
+        rate.step()
 
 
 def _last(layer: nn.Module, x: Tensor, n_segments: Tensor) -> Tensor:

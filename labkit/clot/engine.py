@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from labkit.choices import require_whole
 from labkit.clot import deck, library
-from labkit.clot.flows import Flow, Shear
+from labkit.clot.averages import average_commands, end_commands, read_profile, read_stress
+from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField, require_positive
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
@@ -110,9 +111,12 @@ class Engine:
             The run blew up. The state is lost; `restore` a snapshot.
         """
         n_steps = plan.n_fluid_steps(time)
+        if bins is not None:
+            require_whole("bins", bins, low=1)
         wall, cpu = clock.perf_counter(), clock.process_time()
         self._command(*self._plan_commands(plan, noise))
-        loop = self._advance(plan, n_steps)
+        loop = self._advance(plan, n_steps, bins=bins)
+        profile, stress = self._averages(bins)
         wall_seconds = clock.perf_counter() - wall
         segment = Segment(
             plan=plan,
@@ -122,6 +126,8 @@ class Engine:
             cpu_seconds=clock.process_time() - cpu,
             wall_seconds=wall_seconds,
             setup_seconds=max(0.0, wall_seconds - loop),
+            profile=profile,
+            stress=stress,
         )
         self.time += segment.time
         self.n_segments += 1
@@ -227,6 +233,7 @@ class Engine:
             plan,
             self.forcefield,
             platelets=self.suspension.n_platelets > 0,
+            walls=isinstance(self.flow, Channel),
             noise=noise,
             seed=self._noise_seed(),
             correct_noise=self._noise_rule,
@@ -236,13 +243,18 @@ class Engine:
         words = np.random.SeedSequence([self.seed, self.n_segments]).generate_state(1)
         return 1 + int(words[0]) % 800_000_000
 
-    def _advance(self, plan: StepPlan, n_steps: int) -> float:
+    def _advance(self, plan: StepPlan, n_steps: int, *, bins: int | None = None) -> float:
         """Run, and return the wall seconds of the steps without their setup."""
         shear = isinstance(self.flow, Shear)
         try:
             self._command(
                 "reset_timestep 0",
                 *([deck.shear_command(self.flow.rate)] if shear else []),
+                *(
+                    average_commands(self.flow, self._box, bins=bins, n_steps=n_steps)
+                    if bins
+                    else []
+                ),
                 f"run {n_steps} post no",
             )
             loop = float(self._lammps.last_thermo()["CPU"])
@@ -260,6 +272,14 @@ class Engine:
             ) from error
         return loop
 
+    def _averages(self, bins: int | None) -> tuple[Array | None, Array | None]:
+        if bins is None:
+            return None, None
+        profile = read_profile(self._lammps, self.flow, self._box, bins=bins)
+        stress = None if isinstance(self.flow, Channel) else read_stress(self._lammps)
+        self._command(*end_commands(self.flow))
+        return profile, stress
+
     def _wrap(self) -> None:
         """Put particles that left the box back in, as LAMMPS does at its next neighbor list."""
         numbers = self._lammps.numpy
@@ -267,7 +287,15 @@ class Engine:
         x, v = (numbers.extract_atom(name, nelem=n, dim=3) for name in ("x", "v"))
         packed = numbers.extract_atom("image", nelem=n)
         image = unpacked(packed)
-        x[:], v[:], image = wrapped(x, v, image, self._box, tilt=self._tilt(), rate=self.flow.rate)
+        x[:], v[:], image = wrapped(
+            x,
+            v,
+            image,
+            self._box,
+            tilt=self._tilt(),
+            rate=self.flow.rate,
+            walls=isinstance(self.flow, Channel),
+        )
         packed[:] = repacked(image)
 
     def _command(self, *commands: str) -> None:
@@ -318,7 +346,14 @@ def first_snapshot(
 
 
 def wrapped(
-    x: Array, v: Array, image: Images, box: Array, *, tilt: float, rate: float
+    x: Array,
+    v: Array,
+    image: Images,
+    box: Array,
+    *,
+    tilt: float,
+    rate: float,
+    walls: bool = False,
 ) -> tuple[Array, Array, Images]:
     """Return positions inside the box, and the velocities and box counts that go with them.
 
@@ -337,9 +372,11 @@ def wrapped(
         Shift along x of the upper end of y [rc].
     rate : float
         Shear rate [1/time].
+    walls : bool
+        Nothing leaves the box along y.
     """
     x, v, moved = x.copy(), v.copy(), np.zeros(x.shape, dtype=np.int32)
-    for axis in (2, 1, 0):
+    for axis in (2, 0) if walls else (2, 1, 0):
         lean = tilt / box[1] * x[:, 1] if axis == 0 else 0.0
         times = np.floor((x[:, axis] - lean) / box[axis])
         x[:, axis] -= times * box[axis]

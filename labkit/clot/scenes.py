@@ -19,6 +19,7 @@ gap, not at a touch.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ from labkit.clot.platelet import Platelet
 from labkit.clot.simulation import Simulation
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import (
-    GAP,
     Array,
+    Indices,
     Placed,
     Suspension,
     overlap,
@@ -46,11 +47,15 @@ from labkit.clot.suspension import (
 )
 from labkit.errors import ParameterError
 
-ROOM = 1.025
+ROOM = 1.05
 """Edge of the smallest box in units of two platelet diameters 4 a, for the membrane's relief."""
 MOST_PLATELETS = 250
 """As many as in the published simulation."""
-_MOST_TRIES = 20_000
+_MOST_TRIES = 30
+_FACE_CENTERED = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]])
+_APART = 1.3
+_JITTER = 0.2
+_TILT = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +188,7 @@ def equilibrate(
     """
     relax: Callable[..., object] | None = getattr(engine, "relax", None)
     if relax is not None:
-        relax() if relaxation is None else relax(relaxation)
+        relax(**({} if relaxation is None else {"time": relaxation}))
     engine.run(plan, math.ceil(time / plan.fluid - 1e-9) * plan.fluid)
     return engine.snapshot()
 
@@ -197,7 +202,7 @@ def _plasma(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspen
 def _tumbling(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspension, str]:
     platelet = _platelet(choices)
     tilt = 0.35 if choices.tilt is None else choices.tilt
-    if isinstance(tilt, bool) or not isinstance(tilt, int | float) or not abs(tilt) <= math.pi:
+    if not abs(tilt) <= math.pi:
         raise ParameterError(f"tilt={tilt!r} is not allowed; use an angle from -pi to pi.")
     box = _box(choices, _smallest_box(choices))
     placed = Placed(platelet, box / 2, (math.sin(tilt), math.cos(tilt), 0.0))
@@ -209,8 +214,8 @@ def _collision(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Sus
     platelet = _platelet(choices)
     a, c = _axes(choices)
     box = _box(choices, _smallest_box(choices))
-    apart = np.array([-a / 2, c + 0.9, 0.0])
-    placed = [Placed(platelet, box / 2 + side * apart, (0.15, 1.0, 0.0)) for side in (1, -1)]
+    apart = np.array([-1.4 * a, c + 0.75, 0.0])
+    placed = [Placed(platelet, box / 2 + side * apart, (0.6, 1.0, 0.0)) for side in (1, -1)]
     suspension = _build(box, placed, forcefield, seed)
     return suspension, f"Two platelets that meet in {_plasma_of(suspension)}."
 
@@ -219,8 +224,12 @@ def _clot(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspensi
     n = 8 if choices.n_platelets is None else choices.n_platelets
     require_whole("n_platelets", n, low=2, high=MOST_PLATELETS)
     platelet = _platelet(choices)
-    box = _box(choices, _box_of_clot(choices, n))
-    placed = _heap(platelet, n, box, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    cell = 4 * _axes(choices)[0] * ROOM * np.array([1.0, 0.5, 1.0])
+    box = _box(choices, _cells_of(n) * cell)
+    sites = _lattice(np.maximum(np.floor(box / cell + 1e-9).astype(int), 1), box)
+    require_whole("n_platelets", n, low=2, high=len(sites))
+    placed = _heap(platelet, rng.permutation(sites)[:n], box, rng)
     suspension = _build(box, placed, forcefield, seed)
     return suspension, f"{n} platelets that aggregate in {_plasma_of(suspension)}."
 
@@ -283,38 +292,64 @@ def _smallest_box(choices: Choices) -> Array:
     return np.full(3, 4 * _axes(choices)[0] * ROOM)
 
 
-def _box_of_clot(choices: Choices, n: int) -> Array:
-    """Return a box in which a platelet has twice the volume that it keeps free of plasma."""
-    a, c = _axes(choices)
-    kept_free = 4 / 3 * math.pi * (a + 0.65) ** 2 * (c + 0.65)
-    return np.maximum(_smallest_box(choices), (2 * n * kept_free) ** (1 / 3))
+def _cells_of(n: int) -> Indices:
+    """Return how many lattice cells along x, y, z hold n platelets in a box near a cube."""
+    edge = 1
+    while 8 * edge**3 < n:
+        edge += 1
+    fitting = [
+        (4 * x * 2 * y * z, x, 2 * y, z)
+        for x, y, z in itertools.product((edge, max(1, edge - 1)), repeat=3)
+        if 8 * x * y * z >= n
+    ]
+    return np.array(min(fitting)[1:])
 
 
-def _heap(platelet: Platelet, n: int, box: Array, rng: np.random.Generator) -> list[Placed]:
-    """Return platelets at random places, short axes near y, each next to one placed before."""
-    reach = 2 * 0.7
-    placed: list[Placed] = []
+def _lattice(cells: Indices, box: Array) -> Array:
+    """Return the sites of a face-centered lattice with half a site free around it, (n, 3) [rc]."""
+    corners = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1).reshape(-1, 3)
+    sites = corners[:, None, :] + _FACE_CENTERED
+    return (sites.reshape(-1, 3) + 0.25) * box / cells
+
+
+def _heap(platelet: Platelet, sites: Array, box: Array, rng: np.random.Generator) -> list[Placed]:
+    """Return platelets around the sites, short axes near y, none within reach of another."""
+    most = 0
     for _ in range(_MOST_TRIES):
-        normal = np.array([0.0, 1.0, 0.0]) + 0.25 * rng.normal(size=3)
-        tried = Placed(platelet, rng.uniform(0, box), normal)
-        if _fits(tried, placed, box, reach):
-            placed.append(tried)
-        if len(placed) == n:
+        placed: list[Placed] = []
+        for site in sites:
+            found = _near(site, platelet, placed, box, rng)
+            if found is None:
+                break
+            placed.append(found)
+        else:
             return placed
+        most = max(most, len(placed))
     raise ParameterError(
-        f"n_platelets={n} is not allowed in a box of {box[0]:g} x {box[1]:g} x {box[2]:g} rc; "
-        f"only {len(placed)} found a place, so use fewer or a larger box."
+        f"n_platelets={len(sites)} is not allowed in a box of {box[0]:g} x {box[1]:g} x "
+        f"{box[2]:g} rc; only {most} found room, so use fewer or a larger box."
     )
 
 
-def _fits(tried: Placed, placed: list[Placed], box: Array, reach: float) -> bool:
+def _near(
+    site: Array, platelet: Platelet, placed: list[Placed], box: Array, rng: np.random.Generator
+) -> Placed | None:
+    """Return a platelet moved and tilted off its site, less and less until it fits."""
+    for amplitude in np.linspace(1, 0, _MOST_TRIES):
+        shift = amplitude * rng.uniform(-_JITTER, _JITTER, size=3)
+        normal = np.array([0.0, 1.0, 0.0]) + amplitude * _TILT * rng.normal(size=3)
+        tried = Placed(platelet, site + shift, normal)
+        if _fits(tried, placed, box):
+            return tried
+    return None
+
+
+def _fits(tried: Placed, placed: list[Placed], box: Array) -> bool:
     if not placed:
         return True
     others = np.concatenate([other.positions for other in placed]) % box
     distance, _ = cKDTree(others, boxsize=box).query(tried.positions % box)
-    if not GAP < distance.min() < reach:
-        return False
-    return not any(overlap(tried, other, box, gap=GAP) for other in placed)
+    return distance.min() > _APART and not any(overlap(tried, other, box) for other in placed)
 
 
 def _build(box: Array, placed: list[Placed], forcefield: ForceField, seed: int) -> Suspension:

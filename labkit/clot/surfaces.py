@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull
 
 from labkit.choices import not_allowed, require_whole
+from labkit.clot.analysis.stress import membrane_stress
 from labkit.clot.flows import Flow, Quiescent
 from labkit.clot.forcefield import ForceField
 from labkit.clot.observe import (
@@ -206,8 +207,7 @@ def _contacts(
 
 
 def _stress(snapshot: Snapshot, suspension: Suspension, forcefield: ForceField) -> Array:
-    from labkit.clot.analysis.stress import membrane_stress
-
-    found = membrane_stress(suspension, snapshot, forcefield)
-    values = np.asarray(getattr(found, "von_mises", found), dtype=float)
-    return np.pad(values, (0, suspension.n_beads - len(values)))
+    values = np.zeros(suspension.n_beads)
+    stress = membrane_stress(suspension, snapshot, forcefield)
+    values[membrane_beads(suspension)] = stress.von_mises
+    return values

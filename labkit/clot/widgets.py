@@ -20,13 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.clot import plots
+from labkit.clot.control.run_storage import Run
 from labkit.clot.forcefield import ForceField, Receptors
 from labkit.clot.labels import LabelTable
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
 from labkit.clot.plots.marks import duration
 from labkit.clot.plots.tolerance import cheapest_plans, evaluations_a_unit, safest_fixed
-from labkit.clot.plots.trace import Drive
 from labkit.clot.simulation import Simulation
 from labkit.clot.units import DPDUnits
 from labkit.errors import LabkitError, ParameterError
@@ -91,7 +91,7 @@ class NoiseExplorer(widgets.VBox):  # type: ignore[misc]
 
 
 def tolerance_explorer(
-    labels: LabelTable, *, runs: Mapping[float, Drive] | None = None, tolerance: float | None = None
+    labels: LabelTable, *, runs: Mapping[float, Run] | None = None, tolerance: float | None = None
 ) -> ToleranceExplorer:
     """What a tolerance allows: the coarsest right plan in time, and what a fixed plan costs.
 
@@ -126,7 +126,7 @@ class ToleranceExplorer(widgets.VBox):  # type: ignore[misc]
     """
 
     def __init__(
-        self, labels: LabelTable, runs: Mapping[float, Drive], tolerance: float | None
+        self, labels: LabelTable, runs: Mapping[float, Run], tolerance: float | None
     ) -> None:
         self.labels, self.runs = labels, dict(runs)
         errors = labels.frame["error"].to_numpy(dtype=float)
@@ -188,7 +188,7 @@ def tolerance_words(labels: LabelTable, tolerance: float) -> str:
 
 
 def receptor_explorer(
-    receptors: Receptors | None = None, *, runs: Mapping[float, Sequence[Drive]] | None = None
+    receptors: Receptors | None = None, *, runs: Mapping[float, Sequence[Run]] | None = None
 ) -> ReceptorExplorer:
     """Force of the receptors, the step that their stiffness allows, and stored runs.
 
@@ -218,7 +218,7 @@ class ReceptorExplorer(widgets.VBox):  # type: ignore[misc]
     run_picture : Image
     """
 
-    def __init__(self, start: Receptors, runs: Mapping[float, Sequence[Drive]]) -> None:
+    def __init__(self, start: Receptors, runs: Mapping[float, Sequence[Run]]) -> None:
         self.start, self.runs = start, dict(runs)
         self.D = _slider("depth D", start.D, 1.0, max(20.0, start.D), 0.5)
         self.alpha = _slider("1/width alpha", start.alpha, 2.0, max(20.0, start.alpha), 0.5)

@@ -1,7 +1,7 @@
 """Figures of the study; every function returns its axes or its figure."""
 
 from labkit.clot.plots.accuracy import pareto_front, property_errors_figure
-from labkit.clot.plots.flow import jeffery_angle, velocity_profile
+from labkit.clot.plots.flow import tumbling_figure, velocity_profile
 from labkit.clot.plots.levels import level_costs, temperature_lesson
 from labkit.clot.plots.receptors import receptor_potential
 from labkit.clot.plots.scaling import scaling_figure
@@ -15,7 +15,6 @@ from labkit.clot.plots.trace import (
 
 __all__ = [
     "contacts_in_time",
-    "jeffery_angle",
     "label_trace",
     "level_costs",
     "pareto_front",
@@ -26,5 +25,6 @@ __all__ = [
     "step_trace",
     "temperature_lesson",
     "temperatures_in_time",
+    "tumbling_figure",
     "velocity_profile",
 ]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from labkit.clot.plots.colors import FAMILY_COLORS, FAMILY_MARKERS, GRAY, MODEL, WRONG, family, pale
 from labkit.clot.plots.marks import (
     horizontal,
-    legend_above,
-    legend_beside,
+    legend_below,
+    name_points,
     require_columns,
     whiskers,
 )
 from labkit.viz.style import axis_label, new_axes
 
+BEST = "beaten by none in both"
 BAND = 0.03
 """Relative error within which a property counts as right."""
 QUANTITIES = {
@@ -26,6 +28,23 @@ QUANTITIES = {
     "violation_rate": ("segments above the tolerance", "%"),
 }
 """Columns that the Pareto figure knows, to what they are and their unit on the axis."""
+PROPERTIES = {
+    "fluid_temperature": "plasma temperature",
+    "platelet_temperature": "platelet temperature",
+    "stretch_mean": "stretch of springs, mean",
+    "stretch_std": "stretch of springs, std",
+    "gyration_1": "gyration, short axis",
+    "gyration_2": "gyration, middle axis",
+    "gyration_3": "gyration, long axis",
+    "spin": "angular speed",
+    "first_flip_strain": "strain of the first flip",
+    "contacts_at_end": "contacts at the end",
+    "receptor_energy": "receptor energy",
+    "stress_mean": "membrane stress, mean",
+    "stress_95": "membrane stress, 95th pct.",
+    "viscosity": "viscosity",
+}
+"""Properties of `labkit.clot.analysis.properties`, in the words of a figure."""
 
 
 def pareto_front(
@@ -76,8 +95,8 @@ def pareto_front(
             color=WRONG,
         )
     best = front(x, y)
-    ax.plot(
-        x[best], y[best], color=pale(MODEL, 0.5), linewidth=5, zorder=1, label="best trade-offs"
+    ax.step(
+        x[best], y[best], where="post", color=pale(MODEL, 0.4), linewidth=4, zorder=1, label=BEST
     )
     for kind in FAMILY_COLORS:
         rows = frame[[family(str(name)) == kind for name in frame["controller"]]]
@@ -89,18 +108,38 @@ def pareto_front(
                 yerr=whiskers(rows, error),
                 fmt=FAMILY_MARKERS[kind],
                 color=FAMILY_COLORS[kind],
-                markersize=8 if kind == "learned" else 6,
-                linewidth=1.2,
-                zorder=3 if kind == "learned" else 2,
+                markersize=9 if kind == "learned" else 6.5,
+                linewidth=1.3,
+                zorder=4 if kind == "learned" else 3,
             )
-    _name(ax, frame, cost, error)
-    ax.grid(axis="both")
-    ax.set_xscale("log")
+    _scales(ax, x, y, limit)
     ax.set_xlabel(axis_label(*QUANTITIES.get(cost, (cost, ""))))
     ax.set_ylabel(axis_label(*QUANTITIES.get(error, (error, "%"))))
-    ax.set_ylim(min(0.0, float(y.min())), None)
-    legend_above(ax, title=title or None, alignment="left")
+    ax.set_title(title)
+    legend_below(ax)
+    name_points(ax, x, y, [str(name) for name in frame["controller"]])
     return ax
+
+
+def _scales(ax: Axes, x: np.ndarray, y: np.ndarray, limit: float | None) -> None:
+    """Logarithmic cost; errors linear up to what is allowed, logarithmic above."""
+    ax.grid(axis="both")
+    ax.set_xscale("log")
+    low, high = x.min() / 1.25, x.max() * 1.25
+    ax.set_xlim(low, high)
+    ticks = [m * 10.0**k for k in range(-6, 9) for m in (1, 2, 3, 5)]
+    ax.set_xticks([t for t in ticks if low <= t <= high])
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.5g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    top = ax.get_ylim()[1]
+    bend = 100 * (limit or 0.05)
+    if top > 3 * bend:
+        ax.set_yscale("symlog", linthresh=bend, linscale=1.2)
+        whole = [0, *(t for t in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if t < 1.2 * top)]
+        ax.set_yticks(whole)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(min(-0.03 * bend, 1.1 * float(y.min())), 1.15 * top)
 
 
 def front(cost: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -128,11 +167,6 @@ def _in_percent(results: pd.DataFrame, error: str) -> pd.DataFrame:
     return frame
 
 
-def _name(ax: Axes, frame: pd.DataFrame, cost: str, error: str) -> None:
-    for name, x, y in frame[["controller", cost, error]].itertuples(index=False):
-        ax.annotate(str(name), (x, y), (7, 5), textcoords="offset points", fontsize=8.5)
-
-
 def property_errors_figure(
     errors: pd.DataFrame, *, band: float = BAND, title: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -141,7 +175,9 @@ def property_errors_figure(
     Parameters
     ----------
     errors : DataFrame
-        Columns property, relative_error, low, high (shares); controller where there are several.
+        Of `labkit.clot.analysis.properties.property_errors`: property, relative_error, low, high
+        (shares); a column controller where there are several. Properties without an interval are
+        named and left empty.
     band : float
         Relative error that is allowed.
     title : str, optional
@@ -151,30 +187,54 @@ def property_errors_figure(
     Returns
     -------
     Axes
-        An interval within the band is right by the bar of the study; one that reaches out of it
-        does not tell.
+        An interval within the band is right by the bar of the study; one that reaches out of it on
+        one side does not tell. Ends beyond the axis have an arrow.
     """
     require_columns("errors", errors, ("property", "relative_error", "low", "high"))
     names = list(dict.fromkeys(errors["property"].astype(str)))
     several = errors.groupby("controller", sort=False) if "controller" in errors else [("", errors)]
     groups = [(str(name), rows) for name, rows in several]
-    ax = new_axes(ax, width_in=7.0, height_in=(0.26 + 0.1 * len(groups)) * len(names) + 1.4)
+    ax = new_axes(ax, width_in=7.4, height_in=(0.2 + 0.11 * len(groups)) * len(names) + 1.5)
     ax.axvspan(-100 * band, 100 * band, color=pale(MODEL, 0.16), linewidth=0, zorder=0)
     ax.axvline(0, color=GRAY, linewidth=1, zorder=1)
-    offsets = np.linspace(-0.24, 0.24, len(groups)) if len(groups) > 1 else [0.0]
+    reach = _reach(errors, band)
+    offsets = np.linspace(-0.26, 0.26, len(groups)) if len(groups) > 1 else np.zeros(1)
     for (name, rows), offset in zip(groups, offsets, strict=True):
-        kind = family(name) if name else "learned"
         y = np.array([names.index(str(one)) for one in rows["property"]]) + offset
-        middle, low, high = (
-            100 * rows[c].to_numpy(float) for c in ("relative_error", "low", "high")
-        )
-        color = FAMILY_COLORS[kind]
-        ax.hlines(y, low, high, color=color, linewidth=2)
-        ax.plot(middle, y, FAMILY_MARKERS[kind], color=color, label=name or None)
-    ax.set_yticks(range(len(names)), names)
+        _intervals(ax, name, rows, y, reach)
+    ax.set_yticks(range(len(names)), [PROPERTIES.get(name, name) for name in names])
+    ax.set_xlim(-reach, reach)
+    ax.set_ylim(-0.6, len(names) - 0.4)
     horizontal(ax)
-    ax.set_xlabel(f"error against fixed small steps (%); band ±{100 * band:g} %")
-    if len(groups) > 1:
-        legend_beside(ax)
+    ax.set_xlabel(f"error against small steps (%), 95 % intervals; band ±{100 * band:g} %")
     ax.set_title(title)
+    if len(groups) > 1:
+        legend_below(ax, ncols=4)
     return ax
+
+
+def _reach(errors: pd.DataFrame, band: float) -> float:
+    """Half width of the axis [%]: the band, and nine tenths of the intervals."""
+    ends = 100 * errors[["low", "high"]].abs().to_numpy(dtype=float)
+    known = ends[np.isfinite(ends)]
+    far = float(np.percentile(known, 90)) if len(known) else 0.0
+    return max(160 * band, 1.15 * far)
+
+
+def _intervals(ax: Axes, name: str, rows: pd.DataFrame, y: np.ndarray, reach: float) -> None:
+    kind = family(name) if name else "learned"
+    color = FAMILY_COLORS[kind]
+    middle, low, high = (
+        100 * rows[column].to_numpy(dtype=float) for column in ("relative_error", "low", "high")
+    )
+    ax.hlines(y, low.clip(-reach, reach), high.clip(-reach, reach), color=color, linewidth=2)
+    seen = np.abs(middle) <= reach
+    size = 7 if kind == "learned" else 5
+    marker = FAMILY_MARKERS[kind]
+    ax.plot(middle[seen], y[seen], marker, color=color, markersize=size, label=name or None)
+    for end, marker in ((low < -reach, "<"), (high > reach, ">")):
+        for place in y[end]:
+            at = reach if marker == ">" else -reach
+            ax.plot(at, place, marker, color=color, markersize=6, clip_on=False)
+    for place in y[np.isnan(middle)]:
+        ax.text(0, place, "not known", ha="center", va="center", fontsize=8.5, color=GRAY)

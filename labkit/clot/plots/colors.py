@@ -1,7 +1,7 @@
 """Colors that mean the same in every figure of the study.
 
 Levels run from blue (slow, plasma) to vermillion (fast, bonds). Regimes of a run are sky blue while
-platelets are free, vermillion while contacts form, green once they have settled. Among controllers
+platelets are free, vermillion while contacts form or break, green once they have settled. Among controllers
 gray are plans that never change, blue is the learned one.
 """
 
@@ -32,7 +32,7 @@ LEVEL_COLORS: Mapping[str, str] = MappingProxyType(
 """Level of a step plan to its color; what a run costs besides is gray."""
 
 REGIME_COLORS: Mapping[str, str] = MappingProxyType(
-    {"free": "#56B4E9", "contact forming": "#D55E00", "settled": "#009E73"}
+    {"free": "#56B4E9", "contacts changing": "#D55E00", "settled": "#009E73"}
 )
 """Regime of a run, in the order of time, to its color."""
 

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from labkit.clot.analysis.jeffery import Tumbling
+from labkit.clot.analysis.profiles import PoiseuilleFit
 from labkit.clot.plots.colors import GRAY, MEASURED, MODEL
-from labkit.clot.plots.marks import legend_above, require_columns
+from labkit.clot.plots.marks import legend_below
 from labkit.clot.simulation import Segment
 from labkit.errors import ParameterError
 from labkit.viz.style import PALETTE, new_axes
 
 
 def velocity_profile(
-    profile: ArrayLike | Segment,
-    curve: ArrayLike | None = None,
+    profiles: ArrayLike | Segment | Sequence[Segment],
+    fit: PoiseuilleFit | ArrayLike | None = None,
     *,
-    curve_label: str = "parabola",
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Velocity of the plasma across the flow, against its closed form.
+    """Velocity of the plasma across the flow, against the parabola of a Newtonian fluid.
 
     Parameters
     ----------
-    profile : array of shape (bins, 4) or Segment
-        y [rc], density, velocity along x [rc/time], temperature: as `Segment.profile`.
-    curve : array of shape (k, 2), optional
-        y and velocity of the closed form, such as the fitted parabola.
-    curve_label : str
-        What it is.
+    profiles : array of shape (bins, 4) or (k, bins, 4), Segment or sequence of Segment
+        y [rc], density, velocity along x [rc/time], temperature, as `Segment.profile`; several are
+        averaged.
+    fit : PoiseuilleFit or array of shape (k, 2), optional
+        Of `labkit.clot.analysis.profiles.poiseuille_viscosity`; or y and velocity of another closed
+        form.
     title : str, optional
     ax : Axes, optional
         Where to draw; a new figure otherwise.
@@ -39,58 +41,57 @@ def velocity_profile(
     Returns
     -------
     Axes
-        Velocity to the right, y upwards, as in the box. The root mean square distance from the
-        curve stands in the legend, relative to the largest velocity.
+        Velocity to the right, y upwards, as in the box.
     """
-    bins = _profile(profile)
-    y, velocity = bins[:, 0], bins[:, 2]
-    ax = new_axes(ax, width_in=4.6, height_in=3.8)
+    bins = _mean_profile(profiles)
+    ax = new_axes(ax, width_in=4.8, height_in=4.2)
     ax.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=1)
-    label = "simulated"
-    if curve is not None:
-        line = np.asarray(curve, dtype=float)
-        ax.plot(line[:, 1], line[:, 0], color=MODEL, label=curve_label, zorder=2)
-        off = velocity - np.interp(y, line[:, 0], line[:, 1])
-        share = np.sqrt(np.mean(off**2)) / np.abs(line[:, 1]).max()
-        label = f"simulated, {100 * share:.1f} % rms off"
-    ax.plot(velocity, y, "o", color=MEASURED, markersize=4, label=label, zorder=3)
+    if fit is not None:
+        curve = np.asarray(getattr(fit, "curve", fit), dtype=float)
+        ax.plot(curve[:, 1], curve[:, 0], color=MODEL, label=_fit_words(fit), zorder=2)
+    ax.plot(bins[:, 2], bins[:, 0], "o", color=MEASURED, markersize=4, label="simulated", zorder=3)
     ax.grid(axis="both")
     ax.set_xlabel("velocity along the flow (rc/time)")
     ax.set_ylabel("y (rc)")
-    legend_above(ax, ncols=2, title=title or None, alignment="left")
+    ax.set_title(title)
+    legend_below(ax)
     return ax
 
 
-def _profile(profile: ArrayLike | Segment) -> np.ndarray:
-    bins = profile.profile if isinstance(profile, Segment) else profile
-    table = np.empty((0, 0)) if bins is None else np.asarray(bins, dtype=float)
+def _mean_profile(profiles: ArrayLike | Segment | Sequence[Segment]) -> NDArray[np.float64]:
+    several = [profiles] if isinstance(profiles, Segment) else profiles
+    if isinstance(several, Sequence) and all(isinstance(one, Segment) for one in several):
+        several = [one.profile for one in several if isinstance(one, Segment)]
+    table = np.asarray([[]] if any(one is None for one in several) else several, dtype=float)
+    table = table.mean(axis=0) if table.ndim == 3 else table
     if table.ndim != 2 or table.shape[1] != 4:
         raise ParameterError(
-            f"profile has shape {table.shape}; give the profile of a segment that was run with "
+            f"profiles has the shape {table.shape}; give profiles of segments that were run with "
             "bins=, shape (bins, 4)."
         )
     return table
 
 
-def jeffery_angle(
-    measured: pd.DataFrame,
-    theory: pd.DataFrame | None = None,
+def _fit_words(fit: PoiseuilleFit | ArrayLike) -> str:
+    if not isinstance(fit, PoiseuilleFit):
+        return "closed form"
+    eta = fit.viscosity
+    half = (eta.high - eta.low) / 2
+    return f"parabola: viscosity {eta.estimate:.2f} ± {half:.2f}, {100 * fit.rms:.1f} % rms off"
+
+
+def tumbling_figure(
+    tumblings: Tumbling | Sequence[Tumbling] | Mapping[str, Tumbling],
     *,
-    theory_label: str = "Jeffery's orbit",
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Angle of a platelet's axis in shear, against Jeffery's orbit.
+    """Angle of a platelet's short axis in shear, against Jeffery's orbit.
 
     Parameters
     ----------
-    measured : DataFrame
-        Columns strain (shear rate times time) and angle [rad], unwrapped; run where there are
-        several.
-    theory : DataFrame, optional
-        Columns strain and angle [rad] of the closed form.
-    theory_label : str
-        What it is, such as its aspect ratio.
+    tumblings : Tumbling, sequence or mapping of str to Tumbling
+        Of `labkit.clot.analysis.jeffery.compare_with_jeffery`; named ones have colors of their own.
     title : str, optional
     ax : Axes, optional
         Where to draw; a new figure otherwise.
@@ -98,25 +99,35 @@ def jeffery_angle(
     Returns
     -------
     Axes
-        Angle in degrees; a platelet flips where its line crosses a multiple of 180.
+        Angle in degrees; a platelet lies flat in the flow at 0 and 180, and flips through 90. The
+        thick gray line is Jeffery's orbit from the same start as the first run.
     """
-    require_columns("measured", measured, ("strain", "angle"))
-    ax = new_axes(ax, width_in=6.4, height_in=3.6)
-    if theory is not None:
-        require_columns("theory", theory, ("strain", "angle"))
-        degrees = np.degrees(theory["angle"].to_numpy(dtype=float))
-        ax.plot(theory["strain"], degrees, color=GRAY, linewidth=4, label=theory_label)
-    runs = measured.groupby("run") if "run" in measured else [("simulated", measured)]
-    for number, (name, rows) in enumerate(runs):
-        color = PALETTE[number % len(PALETTE)]
-        degrees = np.degrees(rows["angle"].to_numpy(dtype=float))
-        ax.plot(rows["strain"], degrees, color=color, linewidth=1.4, label=str(name))
+    named = tumblings if isinstance(tumblings, Mapping) else _named(tumblings)
+    if not named:
+        raise ParameterError("tumblings is empty; give at least one of compare_with_jeffery.")
+    ax = new_axes(ax, width_in=6.4, height_in=3.8)
+    first = next(iter(named.values())).orbit
+    degrees = np.degrees(first["jeffery"].to_numpy(dtype=float))
+    ax.plot(first["strain"], degrees, color="#b8b8b8", linewidth=5, label="Jeffery's orbit")
+    for number, (name, one) in enumerate(named.items()):
+        color = PALETTE[number % len(PALETTE)] if isinstance(tumblings, Mapping) else MODEL
+        degrees = np.degrees(one.orbit["angle"].to_numpy(dtype=float))
+        ax.plot(one.orbit["strain"], degrees, color=color, linewidth=1.5, label=name)
     low, high = ax.get_ylim()
-    ax.set_yticks(np.arange(90 * np.floor(low / 90), high + 1, 90))
+    ax.set_yticks(np.arange(90 * np.ceil(low / 90), high + 1, 90))
     ax.set_ylim(low, high)
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}°".replace("-", "−"))
-    ax.set_xlabel("strain, shear rate × time")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{round(value)}°".replace("-", "−"))
+    ax.axhline(90, color=GRAY, linewidth=1, linestyle=":")
+    ax.set_xlabel("strain (shear rate × time)")
     ax.set_ylabel("angle of the short axis")
     ax.margins(x=0.02)
-    legend_above(ax, ncols=3, title=title or None, alignment="left")
+    ax.set_title(title)
+    legend_below(ax, ncols=4)
     return ax
+
+
+def _named(tumblings: Tumbling | Sequence[Tumbling]) -> dict[str, Tumbling]:
+    """Runs of one kind: the first has the label of all."""
+    several = [tumblings] if isinstance(tumblings, Tumbling) else list(tumblings)
+    label = "simulated" if len(several) == 1 else f"simulated, {len(several)} runs"
+    return {label if not n else f"_{n}": one for n, one in enumerate(several)}

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike, NDArray
 
 from labkit.errors import ParameterError
 from labkit.viz.style import MPLSTYLE
@@ -61,14 +66,89 @@ def horizontal(ax: Axes) -> None:
     ax.invert_yaxis()
 
 
-def legend_above(ax: Axes, **options: Any) -> None:
-    """Legend in one line above the axes, where it covers nothing."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, **options)
+def legend_below(ax: Axes, **options: Any) -> None:
+    """Legend below the axes, across the whole of a figure that is theirs alone."""
+    figure: Any = ax.get_figure(root=True)
+    handles = options.pop("handles", None) or ax.get_legend_handles_labels()[0]
+    alone = len(figure.axes) == 1 and figure.get_layout_engine() is not None
+    if alone:
+        figure.legend(handles=handles, loc="outside lower center", **options)
+    else:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.2), **options)
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:
     """Legend to the right of the axes, where it covers nothing."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), **options)
+
+
+def name_points(
+    ax: Axes, x: ArrayLike, y: ArrayLike, names: Sequence[str], *, fontsize: float = 8.5
+) -> None:
+    """Write names beside points so that they cover neither one another nor a point.
+
+    Parameters
+    ----------
+    ax : Axes
+        With its final limits.
+    x, y : array of shape (n,)
+    names : sequence of str of shape (n,)
+    fontsize : float
+    """
+    figure: Any = ax.get_figure(root=True)
+    figure.canvas.draw()
+    places = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    pixels = ax.transData.transform(places)
+    taken = [Bbox.from_bounds(px - 7, py - 7, 14, 14) for px, py in pixels]
+    inside = ax.get_window_extent()
+    for own, (name, at) in enumerate(zip(names, places, strict=True)):
+        others = [*taken[:own], *taken[own + 1 :]]
+        tried = [_beside(ax, name, at, shift, fontsize) for shift in _SHIFTS]
+        costs = [_crossings(text.get_window_extent(), others, inside) for text in tried]
+        best = int(np.argmin(costs))
+        taken.append(tried[best].get_window_extent())
+        for text in (*tried[:best], *tried[best + 1 :]):
+            text.remove()
+
+
+_SHIFTS = (
+    (9, 0),
+    (-9, 0),
+    (0, 9),
+    (0, -9),
+    (8, 9),
+    (-8, 9),
+    (8, -9),
+    (-8, -9),
+    (14, 20),
+    (14, -20),
+)
+"""Offsets in points that are tried in turn."""
+
+
+def _beside(
+    ax: Axes, name: str, at: NDArray[np.float64], shift: tuple[int, int], fontsize: float
+) -> Annotation:
+    dx, dy = shift
+    far = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6} if abs(dy) > 10 else None
+    return ax.annotate(
+        name,
+        (float(at[0]), float(at[1])),
+        shift,
+        textcoords="offset points",
+        fontsize=fontsize,
+        ha="left" if dx > 0 else "right" if dx < 0 else "center",
+        va="bottom" if dy > 0 else "top" if dy < 0 else "center",
+        arrowprops=far,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        zorder=5,
+    )
+
+
+def _crossings(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
+    shared = [Bbox.intersection(box, other) for other in taken]
+    area = sum(part.width * part.height for part in shared if part is not None)
+    return area + (0.0 if inside.x0 <= box.x0 and box.x1 <= inside.x1 else 1e4)
 
 
 def whiskers(frame: pd.DataFrame, column: str) -> list[Any] | None:

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.clot.plots.colors import MEASURED, MODEL, PUBLISHED
-from labkit.clot.plots.marks import amount, panels, require_columns
+from labkit.clot.plots.colors import INK, MEASURED, MODEL, PUBLISHED
+from labkit.clot.plots.marks import amount, legend_beside, panels, require_columns
 from labkit.clot.scaling import Projection
 from labkit.errors import ParameterError
 
@@ -40,60 +40,58 @@ def scaling_figure(
     Returns
     -------
     Figure
-        Left the parts of a fluid step, projected, with the 90 % interval of their sum; right
+        Above the parts of a fluid step, projected, with the 90 % interval of their sum; below
         microseconds a day on a logarithmic axis: measured black, projected blue, published
-        vermillion. The published model is another one; the rows share a unit, not a workload.
+        vermillion. The published model is another one: the rows share a unit, not a workload.
     """
     if not projections:
         raise ParameterError("projections is empty; give at least one of WeakScaling.project.")
-    require_columns("table", table, ("kind", "particles", "machine", "us_per_day"))
-    figure, (left, right) = panels(1, 2, width_in=9.0, height_in=3.9, width_ratios=(1.15, 1))
-    _stack(left, projections)
-    left.set_title(title)
-    _speeds(right, table)
+    require_columns("table", table, ("kind", "particles", "machine", "us_per_day", "high"))
+    height = 3.2 + 0.42 * len(table)
+    figure, (upper, lower) = panels(
+        2, 1, width_in=7.2, height_in=height, height_ratios=(2.6, 0.42 * len(table))
+    )
+    _stack(upper, projections)
+    upper.set_title(title)
+    _speeds(lower, table)
     return figure
 
 
 def _stack(ax: Axes, projections: Sequence[Projection]) -> None:
     ranks = np.array([item.ranks for item in projections], dtype=float)
     parts = [[1e3 * getattr(item, name) for item in projections] for name in PARTS]
-    ax.stackplot(
-        ranks,
-        parts,
-        colors=[color for _, color in PARTS.values()],
-        labels=[name for name, _ in PARTS.values()],
-        linewidth=0,
+    shown = {"colors": [c for _, c in PARTS.values()], "labels": [n for n, _ in PARTS.values()]}
+    ax.stackplot(ranks, parts, **shown, linewidth=0)
+    low, middle, high = (
+        1e3 * np.array([getattr(item, name) for item in projections])
+        for name in ("low", "seconds", "high")
     )
-    low, high = (np.array([getattr(p, end) for p in projections]) * 1e3 for end in ("low", "high"))
-    middle = np.array([p.seconds for p in projections]) * 1e3
-    ax.errorbar(ranks, middle, [middle - low, high - middle], fmt="none", color=MEASURED)
+    ends = [middle - low, high - middle]
+    ax.errorbar(ranks, middle, ends, fmt="none", color=INK, label="90 % interval")
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     per_rank = projections[-1].n_particles / projections[-1].ranks
     ax.set_xlabel(f"ranks, {amount(per_rank)} particles each")
-    ax.set_ylabel("wall time of a fluid step (ms), projection")
-    ax.set_ylim(0, None)
-    ax.legend(loc="upper left", fontsize=8.5)
+    ax.set_ylabel("wall time of a\nfluid step (ms), projection")
+    ax.set_ylim(0, 1.05 * high.max())
+    legend_beside(ax, reverse=True)
 
 
 def _speeds(ax: Axes, table: pd.DataFrame) -> None:
-    rows = np.arange(len(table))
-    for kind, color in KINDS.items():
-        here = (table["kind"] == kind).to_numpy()
-        if not here.any():
-            continue
-        speeds = table.loc[here, "us_per_day"].to_numpy(dtype=float)
-        ax.plot(speeds, rows[here], "D" if kind == "published" else "o", color=color, label=kind)
-        if {"low", "high"} <= set(table.columns):
-            ax.hlines(rows[here], table.loc[here, "low"], table.loc[here, "high"], color=color)
-    names = [
-        f"{amount(p)} particles,\n{machine}"
-        for p, machine in zip(table["particles"], table["machine"], strict=True)
-    ]
-    ax.set_yticks(rows, names, fontsize=8.5)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
+    for row, (_, item) in enumerate(table.iterrows()):
+        color, speed = KINDS[item["kind"]], float(item["us_per_day"])
+        marker = "D" if item["kind"] == "published" else "o"
+        ax.plot(speed, row, marker, color=color, markersize=7)
+        known = np.isfinite(item["high"])
+        if known:
+            ax.hlines(row, item["low"], item["high"], color=color)
+        words = f"{item['kind']}: {amount(item['particles'])} particles, {item['machine']}"
+        ax.text(0.01, row - 0.36, words, transform=ax.get_yaxis_transform(), fontsize=8.8)
+        end = (float(item["high"]) if known else speed, row)
+        ax.annotate(f"{speed:,.0f}", end, (8, -3), textcoords="offset points", fontsize=8.8)
+    ax.set_ylim(len(table) - 0.4, -0.75)
+    ax.set_yticks([])
     ax.set_xscale("log")
+    ax.margins(x=0.15)
     ax.grid(axis="x")
-    ax.grid(axis="y", visible=False)
-    ax.set_xlabel("physical time a day (µs)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+    ax.set_xlabel("physical time in a day of computing (µs); the models differ")

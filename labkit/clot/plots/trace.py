@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 
+from labkit.clot.control.run_storage import Run
 from labkit.clot.observation import Observation
 from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.plots.colors import INK, LEVEL_COLORS, REGIME_COLORS, pale
-from labkit.clot.plots.marks import legend_above, panels
+from labkit.clot.plots.marks import legend_below, legend_beside, panels
 from labkit.errors import ParameterError
 from labkit.viz.style import PALETTE, new_axes
 
 CHANGE = 0.1
 """Contacts form while their number changes by more than this share of a segment's."""
-
-
-class Drive(Protocol):
-    """What a figure needs of `labkit.clot.control.drive.Run`.
-
-    Attributes
-    ----------
-    observations : sequence of Observation
-        At the start and at the end of each segment.
-    plans : sequence of StepPlan
-        Of each segment.
-    rollbacks : DataFrame
-        Column time: where a segment was rolled back.
-    """
-
-    @property
-    def observations(self) -> Sequence[Observation]: ...
-    @property
-    def plans(self) -> Sequence[StepPlan]: ...
-    @property
-    def rollbacks(self) -> pd.DataFrame: ...
 
 
 def regimes(observations: Sequence[Observation]) -> list[str]:
@@ -55,7 +35,7 @@ def regimes(observations: Sequence[Observation]) -> list[str]:
     Returns
     -------
     list of str
-        "free" where no platelet touches another, "contact forming" where the number of contacts
+        "free" where no platelet touches another, "contacts changing" where the number of contacts
         changes by more than a tenth and by more than two pairs, else "settled".
     """
     contacts = [float(np.sum(one.contacts)) / 2 for one in observations]
@@ -64,13 +44,13 @@ def regimes(observations: Sequence[Observation]) -> list[str]:
         if before == after == 0:
             found.append("free")
         elif abs(after - before) > max(2.0, CHANGE * max(before, after)):
-            found.append("contact forming")
+            found.append("contacts changing")
         else:
             found.append("settled")
     return found
 
 
-def step_trace(run: Drive, *, title: str = "") -> Figure:
+def step_trace(run: Run, *, title: str = "") -> Figure:
     """Contacts of a run colored by regime, with the chosen steps of the four levels below.
 
     Parameters
@@ -82,48 +62,54 @@ def step_trace(run: Drive, *, title: str = "") -> Figure:
     Returns
     -------
     Figure
-        Above contacts in time; below the steps on a logarithmic axis. Both are shaded by regime;
-        crosses mark segments that the guard rolled back.
+        Above contacts in time, colored by regime; below the steps on a logarithmic axis. Crosses
+        mark segments that the guard rolled back.
     """
-    observations, plans = list(run.observations), list(run.plans)
-    if len(observations) != len(plans) + 1 or not plans:
-        raise ParameterError(
-            f"run has {len(observations)} observations and {len(plans)} plans; it needs one "
-            "observation more than plans, and at least one plan."
-        )
+    plans, observations = run.plans, run.observations
+    if not plans:
+        raise ParameterError("run has no segments; drive it for at least one.")
     figure, (upper, lower) = panels(
         2, 1, width_in=7.2, height_in=4.6, sharex=True, height_ratios=(1, 1.35)
     )
     times = np.array([one.time for one in observations])
     kinds = regimes(observations)
-    for ax in (upper, lower):
-        _shade(ax, times, kinds)
-    contacts = [float(np.sum(one.contacts)) / 2 for one in observations]
+    contacts = np.array([float(np.sum(one.contacts)) / 2 for one in observations])
+    for kind, first, last in _stretches(kinds):
+        color = REGIME_COLORS[kind]
+        here = slice(first, last + 1)
+        upper.fill_between(times[here], contacts[here], color=pale(color, 0.55), linewidth=0)
+        lower.axvspan(times[first], times[last], color=pale(color, 0.2), linewidth=0, zorder=0)
+        upper.axvspan(times[first], times[last], color=pale(color, 0.2), linewidth=0, zorder=0)
     upper.plot(times, contacts, color=INK, linewidth=1.4)
     upper.set_ylabel("pairs of beads\nin contact")
-    upper.set_ylim(0, None)
+    upper.set_ylim(0, max(1.0, 1.1 * contacts.max()))
     _steps(lower, times, plans)
     rolled = run.rollbacks
     if len(rolled):
-        top = max(plan.fluid for plan in plans)
-        lower.plot(rolled["time"], np.full(len(rolled), top), "x", color=INK, label="rolled back")
+        top = np.full(len(rolled), 1.25 * max(plan.fluid for plan in plans))
+        lower.plot(rolled["time"], top, "x", color=INK, markeredgewidth=1.6, label="rolled back")
     lower.set_xlabel("time (DPD units)")
     lower.set_ylabel("step (DPD units)")
+    lower.set_xlim(times[0], times[-1])
     present = [kind for kind in REGIME_COLORS if kind in kinds]
-    handles: list[Any] = [Patch(color=pale(REGIME_COLORS[k], 0.4), label=k) for k in present]
-    legend_above(upper, handles=handles, ncols=3, title=title or None, alignment="left")
-    lower.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), title="step of", alignment="left")
+    handles: list[Any] = [Patch(color=pale(REGIME_COLORS[k], 0.55), label=k) for k in present]
+    legend_beside(upper, handles=handles)
+    legend_beside(lower, title="step of", alignment="left")
+    upper.set_title(title)
     return figure
 
 
-def _shade(ax: Axes, times: np.ndarray, kinds: Sequence[str]) -> None:
-    start = 0
-    for stop in range(1, len(kinds) + 1):
-        if stop == len(kinds) or kinds[stop] != kinds[start]:
-            color = pale(REGIME_COLORS[kinds[start]], 0.4)
-            ax.axvspan(times[start], times[stop], color=color, linewidth=0, zorder=0)
-            start = stop
-    ax.set_xlim(times[0], times[-1])
+def _stretches(kinds: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Regimes that last, with their first observation and their last.
+
+    Examples
+    --------
+    >>> _stretches(["free", "free", "settled"])
+    [('free', 0, 2), ('settled', 2, 3)]
+    """
+    ends = [k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]]
+    bounds = itertools.pairwise([0, *ends, len(kinds)])
+    return [(kinds[first], first, last) for first, last in bounds]
 
 
 def _steps(ax: Axes, times: np.ndarray, plans: Sequence[StepPlan]) -> None:
@@ -134,15 +120,33 @@ def _steps(ax: Axes, times: np.ndarray, plans: Sequence[StepPlan]) -> None:
             times,
             baseline=None,
             color=LEVEL_COLORS[level],
-            linewidth=3.4 - 0.5 * number,
+            linewidth=3.4 - 0.6 * number,
             label=level,
         )
     ax.set_yscale("log")
+    ax.set_yticks(_spread_ticks({step for plan in plans for step in plan.steps}))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(axis="y")
 
 
+def _spread_ticks(values: Iterable[float]) -> list[float]:
+    """Values with room for their labels on a logarithmic axis, from the largest down.
+
+    Examples
+    --------
+    >>> _spread_ticks([0.02, 0.005, 0.0025, 0.0024])
+    [0.02, 0.005, 0.0025]
+    """
+    kept: list[float] = []
+    for value in sorted(values, reverse=True):
+        if not kept or kept[-1] / value > 1.3:
+            kept.append(value)
+    return kept
+
+
 def contacts_in_time(
-    runs: Mapping[str, Sequence[Drive]], *, title: str = "", ax: Axes | None = None
+    runs: Mapping[str, Sequence[Run]], *, title: str = "", ax: Axes | None = None
 ) -> Axes:
     """Contacts between platelets in time, by controller, over seeds.
 
@@ -175,11 +179,12 @@ def contacts_in_time(
     ax.set_ylabel("pairs of beads in contact")
     ax.set_ylim(0, None)
     ax.margins(x=0.01)
-    legend_above(ax, ncols=3, title=title or None, alignment="left")
+    ax.set_title(title)
+    legend_below(ax, ncols=3)
     return ax
 
 
-def _ensemble(runs: Sequence[Drive]) -> tuple[np.ndarray, np.ndarray]:
+def _ensemble(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Times of the shortest run, and contacts of all runs at them, shape (n_runs, n_times)."""
     series = [
         (
@@ -217,7 +222,8 @@ def temperatures_in_time(
     fluid = [one.fluid_temperature for one in observations]
     ax.plot(times, fluid, "o-", color=PALETTE[0], label="plasma")
     ax.set_xlabel("time (DPD units)")
-    ax.set_ylabel("temperature (kT)")
+    ax.set_ylabel("temperature (DPD energy)")
     ax.set_ylim(0, None)
-    legend_above(ax, ncols=2, title=title or None, alignment="left")
+    ax.set_title(title)
+    legend_below(ax, ncols=2)
     return ax

@@ -39,8 +39,8 @@ class Guard:
     """
 
     kT: float
-    max_temperature_ratio: float = 4.0
-    max_fluid_temperature_ratio: float = 1.5
+    max_temperature_ratio: float = 8.0
+    max_fluid_temperature_ratio: float = 2.5
     max_stretch: float = 1.0
     min_gap: float = 0.1
     hold: int = 8
@@ -58,8 +58,8 @@ class Guard:
 
     def check(self, observation: Observation) -> str:
         """Return what is wrong, in one sentence; nothing where all limits are kept."""
-        values = _finite_fields(observation)
-        if not all(np.isfinite(value).all() for value in values):
+        finite = all(np.isfinite(value).all() for value in _finite_fields(observation))
+        if not finite or np.isnan(observation.gap).any():
             return "positions or velocities are not finite"
         for name, value, limit in self._limits(observation):
             worst = int(np.argmax(value))

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from labkit.choices import require_whole
 from labkit.clot.forcefield import require_positive
-from labkit.clot.plans import LEVELS, StepPlan
+from labkit.clot.plans import StepPlan
 from labkit.errors import ParameterError
 
 _SLACK = 1e-9
@@ -165,8 +165,6 @@ def ladder(caps: StepLimits, *, n_plans: int = 6) -> Ladder:
         Its coarsest plan has the largest steps below the caps, with a round fluid step.
     """
     require_whole("n_plans", n_plans, low=1)
-    for level in LEVELS:
-        require_positive(f"caps.{level}", getattr(caps, level))
     fluid = _round_down(caps.fluid)
     interface = _divided(fluid, caps.interface)
     nonbonded = _divided(interface, caps.nonbonded)
@@ -180,7 +178,7 @@ def ladder(caps: StepLimits, *, n_plans: int = 6) -> Ladder:
 
 def _divided(step: float, cap: float) -> float:
     """Return the largest step below a cap of which `step` is a whole multiple."""
-    return step / math.ceil(step / cap * (1 - _SLACK))
+    return step / max(1, math.ceil(step / cap * (1 - _SLACK)))
 
 
 def _round_down(step: float) -> float:

@@ -1,0 +1,84 @@
+from types import SimpleNamespace
+
+import pytest
+
+from labkit.clot.control.ladder import Ladder, ladder
+from labkit.clot.plans import LEVELS, StepPlan
+from labkit.errors import ParameterError
+
+CAPS = SimpleNamespace(fluid=0.0298, interface=0.0093, nonbonded=0.0093, bonded=0.0031)
+
+
+def plan(fluid, interface, nonbonded, bonded):
+    return StepPlan(fluid=fluid, interface=interface, nonbonded=nonbonded, bonded=bonded)
+
+
+THREE = Ladder(tuple(StepPlan.single(step) for step in (0.001, 0.002, 0.004)))
+
+
+@pytest.mark.parametrize("n_plans", [1, 5, 8])
+def test_the_default_ladder_keeps_every_cap(n_plans):
+    plans = ladder(CAPS, n_plans=n_plans)
+    assert len(plans) == n_plans
+    for level in LEVELS:
+        assert max(getattr(each, level) for each in plans) <= getattr(CAPS, level)
+
+
+def test_every_level_is_evaluated_less_often_up_the_ladder():
+    counts = [list(each.evaluations(1.0).values()) for each in ladder(CAPS)]
+    for fine, coarse in zip(counts, counts[1:], strict=False):
+        assert all(few <= many for few, many in zip(coarse, fine, strict=True))
+        assert sum(coarse) < sum(fine)
+
+
+def test_the_coarse_end_is_within_a_factor_of_two_of_every_cap():
+    """Steps divide each other, so that a cap may be missed, but by less than one halving."""
+    for level in LEVELS:
+        assert getattr(ladder(CAPS).coarsest, level) > getattr(CAPS, level) / 2
+
+
+def test_caps_that_a_system_does_not_have_are_no_limits():
+    without = SimpleNamespace(fluid=0.02, interface=float("inf"), nonbonded=float("inf"), bonded=1)
+    assert ladder(without, n_plans=1).coarsest == StepPlan.single(0.02)
+
+
+def test_fluid_steps_are_round_so_that_times_can_be_multiples_of_them():
+    for cap in (0.0101, 0.0298, 0.19, 0.0051):
+        step = ladder(SimpleNamespace(**{**vars(CAPS), "fluid": cap})).coarsest.fluid
+        assert cap / 2 < step <= cap
+        assert round(1 / step) * step == pytest.approx(1, rel=1e-12)
+
+
+def test_safer_walks_down_to_the_finest_plan():
+    assert THREE.safer(THREE.coarsest) == THREE[1]
+    assert THREE.safer(THREE.finest) is None
+
+
+def test_a_plan_that_is_not_on_the_ladder_falls_back_to_the_coarsest_one_below_it():
+    assert THREE.safer(plan(0.01, 0.01, 0.005, 0.0025)) == THREE[1]
+    assert THREE.safer(StepPlan.single(0.0005)) is None
+    assert THREE.rung(StepPlan.single(0.003)) == 1
+
+
+def test_the_reference_is_finer_by_four_on_every_level():
+    pairs = zip(THREE.reference().steps, THREE.finest.steps, strict=True)
+    assert all(small == large / 4 for small, large in pairs)
+
+
+@pytest.mark.parametrize(
+    "plans",
+    [
+        (),
+        (StepPlan.single(0.002), StepPlan.single(0.001)),
+        (StepPlan.single(0.001), StepPlan.single(0.001)),
+        (plan(0.02, 0.01, 0.01, 0.001), plan(0.01, 0.01, 0.01, 0.01)),
+    ],
+)
+def test_plans_out_of_order_are_refused(plans):
+    with pytest.raises(ParameterError, match="plans"):
+        Ladder(plans)
+
+
+def test_a_time_that_some_plan_does_not_divide_is_refused_by_its_name():
+    with pytest.raises(ParameterError, match=r"segment=0.007 is not allowed"):
+        THREE.require_divides("segment", 0.007)

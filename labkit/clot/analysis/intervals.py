@@ -2,9 +2,10 @@
 
 A bootstrap of n values knows their spread as that of the sample, which is too small by
 sqrt((n - 1) / n), and treats it as known. With five runs both matter: percentile intervals that
-claim 95 % hold the mean of normal values in 84 %. So the standard error of the bootstrap is corrected for the first, and
-Student's t is used for the second ("narrowness bias" of [1]_). Of two ensembles that are resampled
-apart the errors add in squares and Welch's formula gives the degrees of freedom.
+claim 95 % hold the mean of normal values in 84 %. So the standard error of the bootstrap is
+corrected for the first, and Student's t is used for the second ("narrowness bias" of [1]_). Of two
+ensembles that are resampled apart the errors add in squares and Welch's formula gives the degrees
+of freedom.
 
 References
 ----------

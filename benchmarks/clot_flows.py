@@ -1,0 +1,233 @@
+"""Flows of the clot study against theory: temperature, viscosity, start-up, and Jeffery's orbit.
+
+plasma     the plasma of Groot and Warren (a = 25, gamma = 4.5, density 3, kT = 1) with a fluid step
+           of 0.02: temperature; viscosity from Lees-Edwards shear and from reverse Poiseuille flow;
+           the start-up of the latter against the analytic series at the viscosity from shear
+jeffery    a platelet in shear from the slow phase to its first flips, against Jeffery's orbit
+
+Each part and seed is a file in a folder, made if it is not there; the report is of all files, so
+seeds can be run at different times. Intervals are of 95 % over seeds.
+
+    python benchmarks/clot_flows.py plasma --seeds 0 1 2 3 4 --folder runs/clot_flows
+    python benchmarks/clot_flows.py jeffery --seeds 0 1 2 3 4 --rate 0.09 --folder runs/clot_flows
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+
+from labkit.clot.analysis.intervals import mean_interval
+from labkit.clot.analysis.jeffery import (
+    compare_with_jeffery,
+    effective_aspect_ratio,
+    jeffery_period,
+    period_of,
+)
+from labkit.clot.analysis.profiles import (
+    poiseuille_viscosity,
+    shear_viscosity,
+    startup_profile,
+    startup_viscosity,
+)
+from labkit.clot.engine import Engine
+from labkit.clot.flows import Quiescent, ReversePoiseuille, Shear
+from labkit.clot.forcefield import ForceField, Plasma
+from labkit.clot.plans import StepPlan
+from labkit.clot.scenes import equilibrate, scene
+from labkit.clot.suspension import plasma_box
+
+GROOT_WARREN = ForceField(kT=1.0, plasma=Plasma(a=25.0, gamma=4.5, density=3.0))
+PLASMA_PLAN = StepPlan.single(0.02)
+BINS = 32
+SHEAR_BOX, RATE = (8.0, 8.0, 8.0), 0.3
+DRIVEN_BOX, FORCE = (7.0, 16.0, 7.0), 0.05
+STARTUP_WINDOWS, WINDOW = 10, 2.0
+PLATELET_PLAN = StepPlan(fluid=0.02, interface=0.005, nonbonded=0.005, bonded=0.005)
+
+
+def shear_run(seed: int, length: float) -> dict[str, np.ndarray]:
+    """Stress and temperature of segments of 10 time units under shear, after 20."""
+    fluid = plasma_box(SHEAR_BOX, density=3.0, seed=seed)
+    with Engine(fluid, GROOT_WARREN, Shear(RATE), seed=seed) as engine:
+        engine.run(PLASMA_PLAN, 20.0)
+        segments, temperatures = [], []
+        for _ in range(round(length / 10)):
+            segments.append(engine.run(PLASMA_PLAN, 10.0, bins=BINS))
+            temperatures.append(engine.observe().fluid_temperature)
+        return {
+            "stress": np.array([s.stress for s in segments]),
+            "profile": np.array([s.profile for s in segments]),
+            "temperature": np.array(temperatures),
+        }
+
+
+def driven_run(seed: int, length: float) -> dict[str, np.ndarray]:
+    """Profiles of reverse Poiseuille flow: windows of the start-up from rest, then steady ones."""
+    fluid = plasma_box(DRIVEN_BOX, density=3.0, seed=seed)
+    with Engine(fluid, GROOT_WARREN, Quiescent(), seed=seed) as engine:
+        engine.run(PLASMA_PLAN, 10.0)
+        still = engine.snapshot()
+    with Engine(fluid, GROOT_WARREN, ReversePoiseuille(FORCE), seed=seed, snapshot=still) as engine:
+        startup = [engine.run(PLASMA_PLAN, WINDOW, bins=BINS) for _ in range(STARTUP_WINDOWS)]
+        engine.run(PLASMA_PLAN, 60.0)
+        steady = [engine.run(PLASMA_PLAN, 20.0, bins=BINS) for _ in range(round(length / 20))]
+        return {
+            "startup": np.array([s.profile for s in startup]),
+            "steady": np.array([s.profile for s in steady]),
+        }
+
+
+def platelet_run(seed: int, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Axis and shape of a tumbling platelet, every 0.1 of strain."""
+    a, rate = arguments.a, arguments.rate
+    edge = arguments.room * 4 * a
+    made = scene(
+        "tumbling",
+        seed=seed,
+        shear_rate=rate,
+        platelet_a=a,
+        platelet_c=arguments.c,
+        tilt=arguments.tilt,
+        kT=arguments.kT,
+        plasma_a=150 * arguments.kT,
+        plasma_gamma=arguments.gamma,
+        box=(edge, edge, edge),
+    )
+    every = max(1, round(0.1 / rate / PLATELET_PLAN.fluid)) * PLATELET_PLAN.fluid
+    with Engine(made.suspension, made.forcefield, made.flow, seed=seed) as engine:
+        equilibrate(engine, plan=PLATELET_PLAN, time=2.0)
+        seen, stress = [engine.observe()], []
+        for _ in range(round(arguments.strain / rate / every)):
+            stress.append(engine.run(PLATELET_PLAN, every, bins=8).stress)
+            seen.append(engine.observe())
+        evaluations = sum(s.evaluations["fluid"] for s in engine.segments)
+    return {
+        "strain": rate * np.array([o.time for o in seen]),
+        "axis": np.array([o.axis[0] for o in seen]),
+        "gyration": np.array([o.gyration[0] for o in seen]),
+        "temperature": np.array([[o.temperature[0], o.fluid_temperature] for o in seen]),
+        "stress": np.array(stress),
+        "n_particles": np.array(made.suspension.n_particles),
+        "fluid_steps": np.array(evaluations),
+    }
+
+
+def stored(path: Path, make) -> None:
+    """Make a file of arrays unless it is there, and say what it cost."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = time.process_time()
+    arrays = make()
+    np.savez(path, **arrays, cpu_seconds=np.array(time.process_time() - start))
+    print(f"{path.name}: {time.process_time() - start:.0f} CPU seconds", flush=True)
+
+
+def report_plasma(folder: Path) -> None:
+    """Bar 3 of the study, and the start-up."""
+    shear = [np.load(path) for path in sorted(folder.glob("shear_*.npz"))]
+    driven = [np.load(path) for path in sorted(folder.glob("driven_*.npz"))]
+    temperature = mean_interval([run["temperature"].mean() for run in shear])
+    across = mean_interval([run["profile"][:, :, 3].mean() for run in shear])
+    print(f"{len(shear)} seeds; T/kT (all components)  {temperature}   bar: within 3 %")
+    print(f"                 T/kT (y and z)         {across}")
+    each = [shear_viscosity(run["stress"], RATE).estimate for run in shear]
+    from_shear = mean_interval(each)
+    print(f"viscosity, shear                        {from_shear}   bar: 1.07 +- 0.1")
+    flow, height = ReversePoiseuille(FORCE), DRIVEN_BOX[1]
+    fits = [poiseuille_viscosity(run["steady"], flow, height) for run in driven]
+    from_driven = mean_interval([fit.viscosity.estimate for fit in fits])
+    difference = from_driven.estimate / from_shear.estimate - 1
+    print(f"viscosity, reverse Poiseuille           {from_driven}   off by {difference:+.1%}")
+    print(f"rms distance from the parabola          {np.mean([fit.rms for fit in fits]):.1%}")
+    mean = np.mean([run["startup"] for run in driven], axis=0)
+    edges = WINDOW * np.arange(len(mean) + 1)
+    found = startup_viscosity(mean, edges, flow, height)
+    y, setting = mean[0, :, 0], {"force": FORCE, "density": 3.0, "width": height / 2}
+    series = np.array(
+        [
+            startup_profile(y, a, until=b, viscosity=from_shear.estimate, **setting)
+            for a, b in itertools.pairwise(edges)
+        ]
+    )
+    off = np.sqrt(np.mean((mean[:, :, 2] - series) ** 2)) / np.abs(series).max()
+    print(f"viscosity, start-up series              {found}")
+    print(f"start-up, rms distance from the series at the viscosity of shear: {off:.1%}")
+    print(f"CPU seconds a seed: {np.mean([r['cpu_seconds'] for r in [*shear, *driven]]) * 2:.0f}")
+
+
+def report_jeffery(folder: Path, pattern: str, rate: float, a: float) -> None:
+    """First flip against theory, for the shape of the beads and for it with plasma's shell."""
+    runs = [np.load(path) for path in sorted(folder.glob(pattern))]
+    kept = [mean_interval(-run["stress"][:, 3] / rate).estimate for run in runs]
+    viscosity = float(np.mean(kept))
+    print(
+        f"{len(runs)} seeds, {runs[0]['n_particles']} particles, suspension viscosity "
+        f"{viscosity:.2f}, Re = {3 * rate * a**2 / viscosity:.2f}"
+    )
+    heat = np.mean([run["temperature"].mean(axis=0) for run in runs], axis=0)
+    print(f"T of platelet and fluid: {heat[0]:.4f}, {heat[1]:.4f}")
+    for shell in (0.0, 0.35, 0.67):
+        ratios, errors, periods = [], [], []
+        for run in runs:
+            ratio = effective_aspect_ratio(run["gyration"].mean(axis=0), shell=shell)
+            orbit = compare_with_jeffery(run["strain"], run["axis"], ratio)
+            ratios.append(1 / ratio)
+            errors.append(orbit.first_flip_error)
+            periods.append(period_of(orbit.flips) / jeffery_period(ratio) - 1)
+        print(
+            f"shell {shell:.2f} rc: aspect ratio 1/{np.mean(ratios):.2f}, first flips at "
+            + ", ".join(f"{1 + error:.3f}" for error in errors)
+            + " of theory"
+        )
+        told = [error for error in errors if np.isfinite(error)]
+        if len(told) == len(errors) > 1:
+            print(
+                f"    mean error {mean_interval(told)}; period off by {np.nanmean(periods):+.1%}"
+                if np.isfinite(periods).any()
+                else f"    mean error {mean_interval(told)}"
+            )
+    drift = [np.abs(run["axis"][:, 2]).max() for run in runs]
+    print(f"largest |z| of the axis: {', '.join(f'{d:.2f}' for d in drift)}")
+    print(f"CPU seconds a seed: {np.mean([run['cpu_seconds'] for run in runs]):.0f}")
+
+
+def main() -> None:
+    """Run what is missing and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("plasma", "jeffery"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--folder", type=Path, default=Path("runs/clot_flows"))
+    parser.add_argument("--length", type=float, default=200.0, help="of a plasma run [time]")
+    parser.add_argument("--rate", type=float, default=0.09)
+    parser.add_argument("--strain", type=float, default=14.0)
+    parser.add_argument("--tilt", type=float, default=-0.35)
+    parser.add_argument("--a", type=float, default=2.0)
+    parser.add_argument("--c", type=float, default=0.6)
+    parser.add_argument("--kT", type=float, default=0.1)
+    parser.add_argument("--gamma", type=float, default=40.0)
+    parser.add_argument("--room", type=float, default=1.05, help="box edge over 4 a")
+    arguments = parser.parse_args()
+    folder = arguments.folder
+    if arguments.part == "plasma":
+        for seed in arguments.seeds:
+            stored(folder / f"shear_{seed}.npz", lambda s=seed: shear_run(s, arguments.length))
+            stored(folder / f"driven_{seed}.npz", lambda s=seed: driven_run(s, arguments.length))
+        report_plasma(folder)
+        return
+    name = (
+        f"jeffery_a{arguments.a:g}_c{arguments.c:g}_rate{arguments.rate:g}_kT{arguments.kT:g}"
+        f"_gamma{arguments.gamma:g}_room{arguments.room:g}"
+    )
+    for seed in arguments.seeds:
+        stored(folder / f"{name}_{seed}.npz", lambda s=seed: platelet_run(s, arguments))
+    report_jeffery(folder, f"{name}_*.npz", arguments.rate, arguments.a)
+
+
+if __name__ == "__main__":
+    main()

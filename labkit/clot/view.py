@@ -24,7 +24,6 @@ from labkit.clot.state import Snapshot
 from labkit.clot.surfaces import QUANTITIES, Surface, bead_values, surfaces
 from labkit.viz.colors import ColorScale
 from labkit.viz.depiction import Drawing
-from labkit.viz.style import PALETTE
 
 if TYPE_CHECKING:
     from labkit.clot.suspension import Suspension
@@ -39,6 +38,11 @@ FEWEST, MOST = 24, 150
 TURN_DEG = (18.0, -24.0)
 """How far the box is turned about x and then about y before it is looked at along z."""
 BOX_GRAY = "#9a9a9a"
+PLATELETS = (
+    *("#3d94c9", "#e8834a", "#33b894", "#d98fb5", "#efb73a", "#7cc5ee"),
+    *("#8fc1e0", "#f2b896", "#8ad6c1", "#ebc2d6", "#f6d88b", "#b5def6"),
+)
+"""Colors of platelets: those of `labkit.viz.PALETTE` without black, light enough to be shaded."""
 _LIGHT = np.array([-0.4, 0.55, 0.75])
 
 
@@ -175,7 +179,7 @@ def film(
 def _colors(surface: Surface, values: Array, scale: ColorScale | None) -> list[str]:
     shown = values[surface.beads]
     if scale is None:
-        return [PALETTE[(int(number) - 1) % len(PALETTE)] for number in shown]
+        return [PLATELETS[(int(number) - 1) % len(PLATELETS)] for number in shown]
     return [scale.color(float(value)) for value in shown]
 
 
@@ -341,6 +345,7 @@ _SCRIPT = """
   viewer.zoomTo();
   viewer.rotate(@TURN@[1], "y");
   viewer.rotate(@TURN@[0], "x");
+  viewer.zoom(1.2);
   viewer.render();
   var bar = document.getElementById("labkit-film-@NAME@");
   if (!bar || data.times.length < 2) return;

@@ -37,21 +37,19 @@ NAME_WIDTH = "120px"
 CONTROL_WIDTH = "330px"
 
 
-def noise_explorer(lesson: pd.DataFrame, *, kT: float = 1.0) -> NoiseExplorer:
+def noise_explorer(lesson: pd.DataFrame) -> NoiseExplorer:
     """Temperature of platelets with the noise rule switched on and off.
 
     Parameters
     ----------
     lesson : DataFrame
-        As of `plots.temperature_lesson`: stored or measured before.
-    kT : float
-        Temperature of the thermostat.
+        Of `labkit.clot.noise.noise_lesson`, measured before.
 
     Returns
     -------
     NoiseExplorer
     """
-    return NoiseExplorer(lesson, kT)
+    return NoiseExplorer(lesson)
 
 
 class NoiseExplorer(widgets.VBox):  # type: ignore[misc]
@@ -60,14 +58,14 @@ class NoiseExplorer(widgets.VBox):  # type: ignore[misc]
     Attributes
     ----------
     rule : ToggleButtons
-        "noise rule" or "noise of the outer step".
+        "noise rule" or "without the rule".
     words : HTML
     picture : Image
     """
 
-    def __init__(self, lesson: pd.DataFrame, kT: float) -> None:
-        self.lesson, self.kT = lesson, kT
-        options = [("noise of the outer step", False), ("noise rule", True)]
+    def __init__(self, lesson: pd.DataFrame) -> None:
+        self.lesson = lesson
+        options = [("without the rule", False), ("noise rule", True)]
         self.rule = widgets.ToggleButtons(options=options, style={"button_width": "180px"})
         self.words = widgets.HTML().add_class("labkit-noise-words")
         self.picture = _image("labkit-noise-picture")
@@ -79,15 +77,15 @@ class NoiseExplorer(widgets.VBox):  # type: ignore[misc]
     def draw(self) -> None:
         """Show the rows of the chosen rule."""
         rows = self.lesson[self.lesson["rule"].astype(bool) == self.rule.value]
-        ratio = rows["T_platelet"].to_numpy(dtype=float) / self.kT
+        ratio = rows["T_platelet"].to_numpy(dtype=float)
         worst = ratio[np.argmax(np.abs(ratio - 1))]
-        fluid = rows["T_fluid"].to_numpy(dtype=float) / self.kT
+        fluid = rows["T_fluid"].to_numpy(dtype=float)
         self.words.value = (
             f"<b>platelets at {worst:.2f} kT</b> in the worst of {len(rows)} plans; the plasma, at "
             f"{fluid.min():.2f} to {fluid.max():.2f} kT, does not show it"
         )
         with plt.style.context(MPLSTYLE):
-            _draw(self.picture, plots.temperature_lesson(rows, kT=self.kT))
+            _draw(self.picture, plots.temperature_lesson(rows))
 
 
 def tolerance_explorer(

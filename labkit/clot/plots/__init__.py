@@ -3,6 +3,7 @@
 from labkit.clot.plots.accuracy import pareto_front, property_errors_figure
 from labkit.clot.plots.flow import tumbling_figure, velocity_profile
 from labkit.clot.plots.levels import level_costs, temperature_lesson
+from labkit.clot.plots.platelets import platelets_figure
 from labkit.clot.plots.receptors import receptor_potential
 from labkit.clot.plots.scaling import scaling_figure
 from labkit.clot.plots.tolerance import label_trace
@@ -18,6 +19,7 @@ __all__ = [
     "label_trace",
     "level_costs",
     "pareto_front",
+    "platelets_figure",
     "property_errors_figure",
     "receptor_potential",
     "regimes",

@@ -1,8 +1,8 @@
 """Colors that mean the same in every figure of the study.
 
 Levels run from blue (slow, plasma) to vermillion (fast, bonds). Regimes of a run are sky blue while
-platelets are free, vermillion while contacts form or break, green once they have settled. Among controllers
-gray are plans that never change, blue is the learned one.
+platelets are free, vermillion while contacts form or break, green once they have settled. Among
+controllers gray are plans that never change, blue is the learned one.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ the noise (sigma^2 = 2 gamma kT) and leaves the friction.
 Beads of one membrane act on each other by springs alone. Platelets without receptors repel each
 other as the interface does. Cytoplasm attracts the beads of another platelet, too, should they
 come within its range. A channel's walls are frozen particles of the plasma's density, one rc
-thick and more, with a plane at their surface that throws plasma back; the friction with them stops
-it there.
+thick and more, with a stiff spring at their surface that throws plasma back; the friction with
+them stops it there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,13 @@ STRETCH = 1.25
 """Springs longer than this many times the longest rest length are torn: the run blew up."""
 WALL = 1.0
 """Thickness of a channel's walls, the range of the plasma's forces [rc]."""
+WALL_FRICTION = 20.0
+"""Least friction coefficient of plasma with a wall [mass/time]; with less it slips."""
+WALL_STIFFNESS = 20.0
+"""Of the spring that throws plasma back from a wall, in units of the plasma's a [1/rc]."""
+_WALL_DEPTH = 0.5
 _DIGITS = 9
+_HALT = "error continue message no"
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +239,7 @@ def plan_commands(
     kT = forcefield.kT if noise else 0.0
     if not platelets:
         return [
-            *plasma_style(forcefield, kT=kT, seed=seed),
+            *plasma_style(forcefield, kT=kT, seed=seed, walls=walls),
             "run_style verlet",
             f"timestep {plan.fluid:.17g}",
         ]
@@ -245,10 +251,15 @@ def plan_commands(
     ]
 
 
-def plasma_style(forcefield: ForceField, *, kT: float, seed: int) -> list[str]:
+def plasma_style(forcefield: ForceField, *, kT: float, seed: int, walls: bool = False) -> list[str]:
     """Return the commands of the forces where there is plasma alone."""
     style, coefficients = _dpd(forcefield)
-    return [f"pair_style {style} {kT:.17g} 1.0 {seed}", f"pair_coeff * * {coefficients}"]
+    wall = f"pair_coeff 1 4 {_at_wall(forcefield)}"
+    return [
+        f"pair_style {style} {kT:.17g} 1.0 {seed}",
+        f"pair_coeff * * {coefficients}",
+        *([wall] if walls else []),
+    ]
 
 
 def pair_styles(
@@ -273,7 +284,7 @@ def pair_styles(
             f"{receptors.cutoff:.17g}"
         )
     at_walls = (
-        f"1 4 {plasma} {coefficients}",
+        f"1 4 {plasma} {_at_wall(forcefield)}",
         f"2*3 4 {names[0]} {repulsion}",
         f"2*3 4 {bath} {friction}",
         "4 4 none",
@@ -312,7 +323,9 @@ def run_style(plan: StepPlan) -> str:
     return f"run_style respa {fluid} {loops} bond 1 hybrid {levels}"
 
 
-def flow_commands(flow: Flow, box: Sequence[float] | Array) -> list[str]:
+def flow_commands(
+    flow: Flow, box: Sequence[float] | Array, forcefield: ForceField
+) -> list[str]:
     """Return the commands that move the particles and drive the plasma."""
     commands = ["fix motion mobile nve"]
     if isinstance(flow, ReversePoiseuille):
@@ -326,7 +339,7 @@ def flow_commands(flow: Flow, box: Sequence[float] | Array) -> list[str]:
     if isinstance(flow, Channel):
         commands += [
             f"fix drive mobile addforce {flow.force:.17g} 0 0",
-            f"fix surface mobile wall/reflect ylo 0 yhi {box[1]:.17g} units box",
+            _surface(WALL_STIFFNESS * forcefield.plasma.a, box[1]),
         ]
     return commands
 
@@ -338,6 +351,37 @@ def wall_particles(box: Array, density: float) -> Array:
     layers[:n, 1] -= WALL
     layers[n:, 1] += box[1]
     return layers
+
+
+def guard_commands(suspension: Suspension, plan: StepPlan) -> list[str]:
+    """Return the commands that halt a run which has blown up, before neighbors are lost.
+
+    That is when a spring is torn (see `STRETCH`), or particles move farther in a fluid step than
+    the neighbor lists reach beyond the forces, in the root of the mean square.
+    """
+    limit = (SKIN / plan.fluid) ** 2 / 3
+    torn = f"fix guard_springs all halt 1 bondmax > {longest_bond(suspension):.6g} {_HALT}"
+    return [
+        "compute guard mobile temp",
+        "variable guard equal c_guard",
+        f"fix guard_moves all halt 1 v_guard > {limit:.6g} {_HALT}",
+        *([torn] if len(suspension.bonds) else []),
+    ]
+
+
+def end_of_guard(suspension: Suspension) -> list[str]:
+    """Return the commands that undo `guard_commands`."""
+    return [
+        *(["unfix guard_springs"] if len(suspension.bonds) else []),
+        "unfix guard_moves",
+        "variable guard delete",
+        "uncompute guard",
+    ]
+
+
+def tilt_command(tilt: float) -> str:
+    """Return the command that shifts the upper end of y to a place along x [rc]."""
+    return f"change_box all xy final {tilt:.17g} units box"
 
 
 def shear_command(rate: float) -> str:
@@ -359,12 +403,25 @@ def _atoms(suspension: Suspension, snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _dpd(forcefield: ForceField) -> tuple[str, str]:
+def _surface(stiffness: float, height: float) -> str:
+    low, high = -_WALL_DEPTH, height + _WALL_DEPTH
+    spring = f"{stiffness:.17g} 1.0 {_WALL_DEPTH}"
+    return (
+        f"fix surface mobile wall/harmonic ylo {low} {spring} yhi {high:.17g} {spring} units box"
+    )
+
+
+def _dpd(forcefield: ForceField, *, least_friction: float = 0.0) -> tuple[str, str]:
     plasma = forcefield.plasma
+    gamma = max(plasma.gamma, least_friction)
     if plasma.power == 1:
-        return "dpd", f"{plasma.a:.17g} {plasma.gamma:.17g}"
+        return "dpd", f"{plasma.a:.17g} {gamma:.17g}"
     power = f"{plasma.power:.17g}"
-    return "dpd/ext", f"{plasma.a:.17g} {plasma.gamma:.17g} 0 {power} {power} 1.0"
+    return "dpd/ext", f"{plasma.a:.17g} {gamma:.17g} 0 {power} {power} 1.0"
+
+
+def _at_wall(forcefield: ForceField) -> str:
+    return _dpd(forcefield, least_friction=WALL_FRICTION)[1]
 
 
 def _interface_bath(forcefield: ForceField) -> tuple[str, str]:

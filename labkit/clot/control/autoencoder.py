@@ -126,7 +126,7 @@ class AutoencoderController:
         now = history[-1].time
         check_segments(history, self.network)
         features = recent_features(history, kT=forcefield.kT, length=self.network.length)
-        if len(history) == 1 or unseen(features, forcefield, self.network):
+        if unseen(features, forcefield, self.network):
             self.memory = {}
             return self.plans[0]
         if self._holds(now):

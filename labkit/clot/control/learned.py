@@ -12,10 +12,10 @@ plan makes in a window::
 
 The maximum keeps the platelet that needs small steps however many others are at rest. The choice is
 the coarsest plan with q_k <= log10(tolerance), now and a segment ago: steps become smaller at
-once, and larger only when two segments in a row allow it. The finest plan is taken where the
-network has no ground to speak: at a run's first segment, when a feature is not finite or far
-outside the training, when the forces are others than in the training, and when no plan is
-predicted to be good enough.
+once, and larger only when two segments in a row allow it. Networks are also trained on series that
+begin with the run, so that its first segments need no rule of their own. The finest plan is taken
+where the network has no ground to speak: when a feature is not finite or far outside the training,
+when the forces are others than in the training, and when no plan is predicted to be good enough.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Decision:
         Place of the plan on the ladder; 0 is the finest.
     reason : str
         "predicted"; "waiting" for a second segment that allows a larger step; or why the finest
-        plan was taken: "start", "not seen in training: ...", "none is good enough".
+        plan was taken: "not seen in training: ...", "none is good enough".
     errors : array of shape (n_plans,)
         Predicted quantile of the largest platelet error of each plan of the ladder [rc]; nan where
         nothing was predicted.
@@ -173,7 +173,7 @@ class LearnedController:
         """
         now = self._allowed(history, forcefield)
         if len(history) == 1:
-            return Decision(self.plans[0], 0, "start", now.errors)
+            return now
         before = self._allowed(history[:-1], forcefield)
         if before.rung < now.rung:
             return Decision(before.plan, before.rung, "waiting", now.errors)

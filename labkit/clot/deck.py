@@ -54,6 +54,10 @@ WALL_FRICTION = 20.0
 """Least friction coefficient of plasma with a wall [mass/time]; with less it slips."""
 WALL_STIFFNESS = 20.0
 """Of the spring that throws plasma back from a wall, in units of the plasma's a [1/rc]."""
+MOTION = "fix motion mobile nve"
+REDISTRIBUTE = "displace_atoms all move 0 0 0 units box"
+"""Gives every particle to the rank in whose part of the box it is, however far it was moved."""
+HALTED = "particles outran their neighbor lists, or a spring tore"
 _WALL_DEPTH = 0.5
 _DIGITS = 9
 _HALT = "error continue message no"
@@ -289,10 +293,15 @@ def pair_styles(
         f"2*3 4 {bath} {friction}",
         "4 4 none",
     )
+    styles = (
+        f"{plasma} {kT:.17g} 1.0 {seed}",
+        f"lj/cut {wall.cutoff:.17g}",
+        f"{bath} {kT_interface:.17g} {kT_interface:.17g} 1.0 {seed + 1}",
+        f"morse {cytoplasm.cutoff:.17g}",
+        names[2],
+    )
     return [
-        f"pair_style hybrid/overlay {plasma} {kT:.17g} 1.0 {seed} lj/cut {wall.cutoff:.17g} "
-        f"{bath} {kT_interface:.17g} {kT_interface:.17g} 1.0 {seed + 1} "
-        f"morse {cytoplasm.cutoff:.17g} {names[2]}",
+        f"pair_style hybrid/overlay {' '.join(styles)}",
         f"pair_coeff 1 1 {plasma} {coefficients}",
         f"pair_coeff 1 2*3 {names[0]} {repulsion}",
         f"pair_coeff 1 2*3 {bath} {friction}",
@@ -323,11 +332,9 @@ def run_style(plan: StepPlan) -> str:
     return f"run_style respa {fluid} {loops} bond 1 hybrid {levels}"
 
 
-def flow_commands(
-    flow: Flow, box: Sequence[float] | Array, forcefield: ForceField
-) -> list[str]:
+def flow_commands(flow: Flow, box: Sequence[float] | Array, forcefield: ForceField) -> list[str]:
     """Return the commands that move the particles and drive the plasma."""
-    commands = ["fix motion mobile nve"]
+    commands = [MOTION]
     if isinstance(flow, ReversePoiseuille):
         middle = f"{box[1] / 2:.17g}"
         commands += [
@@ -406,9 +413,7 @@ def _atoms(suspension: Suspension, snapshot: Snapshot) -> list[str]:
 def _surface(stiffness: float, height: float) -> str:
     low, high = -_WALL_DEPTH, height + _WALL_DEPTH
     spring = f"{stiffness:.17g} 1.0 {_WALL_DEPTH}"
-    return (
-        f"fix surface mobile wall/harmonic ylo {low} {spring} yhi {high:.17g} {spring} units box"
-    )
+    return f"fix surface mobile wall/harmonic ylo {low} {spring} yhi {high:.17g} {spring} units box"
 
 
 def _dpd(forcefield: ForceField, *, least_friction: float = 0.0) -> tuple[str, str]:

@@ -3,11 +3,12 @@
 Between segments the state is a `Snapshot`: positions inside the box and how often each particle
 left it. Every segment draws its noise from a seed derived from the engine's seed and the number of
 segments before it, so that a segment repeats bit for bit after `restore`, on one rank.
+
+Under MPI every rank runs the same Python, and each returns the same snapshot and observation.
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time as clock
 from pathlib import Path
@@ -22,7 +23,9 @@ from labkit.clot import deck, library
 from labkit.clot.averages import average_commands, end_commands, read_profile, read_stress
 from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField, require_positive
+from labkit.clot.lees_edwards import HEIGHTS, free_height, lead, wrapped
 from labkit.clot.observation import Observation
+from labkit.clot.observe import observe
 from labkit.clot.plans import StepPlan
 from labkit.clot.simulation import EngineError, Segment
 from labkit.clot.state import Snapshot
@@ -30,18 +33,11 @@ from labkit.clot.suspension import Suspension
 from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
-Images = NDArray[np.int32]
-_logger = logging.getLogger(__name__)
-
-
-class _BlownUpError(Exception):
-    def __init__(self, step: int, reason: str) -> None:
-        super().__init__(reason)
-        self.step = step
+_SEEDS = 800_000_000
 
 
 class Engine:
-    """A running simulation in LAMMPS.
+    """A running simulation in LAMMPS; the context manager closes it.
 
     Parameters
     ----------
@@ -79,6 +75,7 @@ class Engine:
         self.segments: list[Segment] = []
         self._noise_rule = True
         self._lammps: Any = None
+        self._border = 0.0
         self._start(snapshot or first_snapshot(suspension, forcefield, flow, seed=seed))
 
     def __enter__(self) -> Self:
@@ -105,7 +102,8 @@ class Engine:
         noise : bool
             False sets the temperature of every thermostat to zero; friction stays.
         bins : int, optional
-            Average profile and stress over the segment, with this number of bins along y.
+            Average profile and stress over the segment, with this number of bins along y. There is
+            no stress in a `Channel`, whose walls would be part of it.
 
         Returns
         -------
@@ -146,11 +144,16 @@ class Engine:
         Parameters
         ----------
         time : float
-            [time]
+            A whole multiple of the step [time].
         step : float
             Step of all forces [time].
         max_move : float
             The farthest a particle moves in a step [rc].
+
+        Raises
+        ------
+        EngineError
+            The run blew up all the same.
         """
         require_positive("max_move", max_move)
         plan = StepPlan.single(step)
@@ -161,7 +164,7 @@ class Engine:
             f"fix motion mobile nve/limit {max_move:.17g}",
         )
         self._advance(plan, n_steps)
-        self._command("unfix motion", "fix motion mobile nve")
+        self._command("unfix motion", deck.MOTION)
         self.time += n_steps * step
         self.n_segments += 1
 
@@ -171,16 +174,14 @@ class Engine:
         Raises
         ------
         EngineError
-            The last run blew up.
+            The last run blew up, or the engine was closed.
         """
         self._require_state()
         n = self.suspension.n_particles
-        x, v = (self._gather(name) for name in ("x", "v"))
-        image = np.array(self._lammps.gather_atoms("image", 0, 3), dtype=np.int32)
         return Snapshot(
-            x=x[:n],
-            v=v[:n],
-            image=image.reshape(-1, 3)[:n],
+            x=library.gathered(self._lammps, "x")[:n],
+            v=library.gathered(self._lammps, "v")[:n],
+            image=library.gathered(self._lammps, "image")[:n],
             box=self._box.copy(),
             tilt=self._tilt(),
             time=self.time,
@@ -194,6 +195,11 @@ class Engine:
         ----------
         snapshot : Snapshot
             Of the same suspension and box.
+
+        Raises
+        ------
+        ParameterError
+            It is of another suspension or box.
         """
         self._check(snapshot)
         if self._lammps is None:
@@ -201,16 +207,14 @@ class Engine:
             return
         if isinstance(self.flow, Shear):
             self._command(deck.tilt_command(snapshot.tilt))
-        for name, values in (("x", snapshot.x), ("v", snapshot.v)):
-            self._scatter(name, values)
-        image = np.ascontiguousarray(snapshot.image, dtype=np.int32)
-        self._lammps.scatter_atoms("image", 0, 3, np.ctypeslib.as_ctypes(image.reshape(-1)))
+        for name in ("x", "v", "image"):
+            library.scatter(self._lammps, name, getattr(snapshot, name))
+        if library.n_ranks() > 1:
+            self._command(deck.REDISTRIBUTE)
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 
     def observe(self) -> Observation:
         """Return what is known about the platelets now."""
-        from labkit.clot.observe import observe
-
         return observe(self.suspension, self.snapshot(), self.forcefield, self.flow)
 
     def close(self) -> None:
@@ -220,8 +224,8 @@ class Engine:
             self._lammps = None
 
     def _start(self, snapshot: Snapshot) -> None:
+        self._box = np.array(self.suspension.box, dtype=float)
         self._check(snapshot)
-        self._box = np.array(snapshot.box, dtype=float)
         self._lammps = library.new_lammps()
         with tempfile.TemporaryDirectory(prefix="labkit-clot-") as folder:
             data = Path(folder) / "data"
@@ -234,113 +238,123 @@ class Engine:
             )
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 
+    def _check(self, snapshot: Snapshot) -> None:
+        n = self.suspension.n_particles
+        if snapshot.x.shape != (n, 3) or not np.array_equal(snapshot.box, self._box):
+            raise ParameterError(
+                f"snapshot has {len(snapshot.x)} particles in the box {snapshot.box}, the "
+                f"suspension {n} in {self._box}; use a snapshot of the same suspension."
+            )
+        if snapshot.tilt and not isinstance(self.flow, Shear):
+            raise ParameterError(
+                f"snapshot has tilt={snapshot.tilt:g}, which only Shear can continue; use a "
+                "snapshot without tilt."
+            )
+        if isinstance(self.flow, Channel) and not np.all(abs(snapshot.image[:, 1]) == 0):
+            raise ParameterError(
+                "snapshot has particles beyond the ends of y, where a Channel has its walls; "
+                "place platelets between them."
+            )
+
     def _plan_commands(self, plan: StepPlan, noise: bool) -> list[str]:
+        words = np.random.SeedSequence([self.seed, self.n_segments]).generate_state(1)
         return deck.plan_commands(
             plan,
             self.forcefield,
             platelets=self.suspension.n_platelets > 0,
             walls=isinstance(self.flow, Channel),
             noise=noise,
-            seed=self._noise_seed(),
+            seed=1 + int(words[0]) % _SEEDS,
             correct_noise=self._noise_rule,
         )
 
-    def _noise_seed(self) -> int:
-        words = np.random.SeedSequence([self.seed, self.n_segments]).generate_state(1)
-        return 1 + int(words[0]) % 800_000_000
-
     def _advance(self, plan: StepPlan, n_steps: int, *, bins: int | None = None) -> float:
         """Run, and return the wall seconds of the steps without their setup."""
-        averages = (
-            average_commands(self.flow, self._box, bins=bins, n_steps=n_steps) if bins else []
-        )
         try:
-            lead = self._lead(plan)
-            self._tilt_by(lead)
+            self._start_shear(plan, bins)
             self._command(
                 "reset_timestep 0",
-                *deck.guard_commands(self.suspension, plan),
                 *([deck.shear_command(self.flow.rate)] if isinstance(self.flow, Shear) else []),
-                *averages,
+                *deck.guard_commands(self.suspension, plan),
+                *(
+                    average_commands(self.flow, self._box, bins=bins, n_steps=n_steps)
+                    if bins
+                    else []
+                ),
                 f"run {n_steps} post no",
             )
             self._require_sound(n_steps)
             loop = float(self._lammps.last_thermo()["CPU"])
             self._command(*deck.end_of_guard(self.suspension))
-            if isinstance(self.flow, Shear):
-                self._command("unfix shear")
-            self._wrap(self._tilt() - lead)
-            self._tilt_by(-lead)
+            self._end_shear(plan, n_steps * plan.fluid)
         except Exception as error:
             raise self._blown_up(plan, n_steps, error) from error
         return loop
 
-    def _lead(self, plan: StepPlan) -> float:
-        """Return by how much the box is tilted ahead during a run [rc].
+    def _start_shear(self, plan: StepPlan, bins: int | None) -> None:
+        """Move the border to where fewest platelets are, and tilt the box ahead."""
+        if not isinstance(self.flow, Shear):
+            return
+        n, height, tilt = bins or HEIGHTS, float(self._box[1]), self._tilt()
+        if self.suspension.n_platelets:
+            y = self.snapshot().unwrapped()[:, 1]
+            self._border = free_height(self.suspension, y, height, n_heights=n) * height / n
+            self._settle(tilt, up=-self._border)
+        ahead = lead(plan, rate=self.flow.rate, height=height)
+        self._command(deck.tilt_command(tilt + ahead))
 
-        LAMMPS tilts the box at the end of each fluid step. The springs of a platelet that lies
-        across the sheared border are computed n times in between, while its parts move on; ahead
-        by this, the border is right on average.
+    def _end_shear(self, plan: StepPlan, time: float) -> None:
+        if not isinstance(self.flow, Shear):
+            self._settle(0.0)
+            return
+        self._command("unfix shear")
+        tilt = self._tilt() - lead(plan, rate=self.flow.rate, height=float(self._box[1]))
+        self._settle(tilt, up=self._border, time=time)
+        self._command(deck.tilt_command(tilt))
+
+    def _settle(self, tilt: float, *, up: float = 0.0, time: float = 0.0) -> None:
+        """Move the coordinates along y, and with the flow there, and put particles in the box.
+
+        After a `time` in coordinates that moved with the flow, it has carried these along x.
         """
-        n = plan.evaluations(plan.fluid)["bonded"] if self.suspension.n_platelets else 1
-        return self.flow.rate * float(self._box[1]) * plan.fluid * (n + 1) / (2 * n)
+        x, v, packed = library.local_particles(self._lammps)
+        rate = self.flow.rate
+        v[:, 0] += rate * up
+        x[:, 0] += rate * up * time
+        x[:, 1] += up
+        image = library.unpacked(packed)
+        walls = isinstance(self.flow, Channel)
+        x[:], v[:], image = wrapped(x, v, image, self._box, tilt=tilt, rate=rate, walls=walls)
+        packed[:] = library.repacked(image)
 
-    def _tilt_by(self, change: float) -> None:
-        if isinstance(self.flow, Shear):
-            self._command(deck.tilt_command(self._tilt() + change))
+    def _averages(self, bins: int | None) -> tuple[Array | None, Array | None]:
+        if bins is None:
+            return None, None
+        profile = read_profile(self._lammps, self.flow, self._box, bins=bins, border=self._border)
+        stress = None if isinstance(self.flow, Channel) else read_stress(self._lammps)
+        self._command(*end_commands(self.flow))
+        return profile, stress
 
     def _require_sound(self, n_steps: int) -> None:
         """Refuse a run that was halted or whose state is no state, on all ranks alike."""
         done = int(self._lammps.extract_global("ntimestep"))
         if done < n_steps:
-            raise _BlownUpError(
-                done,
-                "particles move farther in a step, or springs are longer, than "
-                "the neighbor lists reach",
-            )
-        x, v, _ = self._local()
+            raise _BlownUpError(deck.HALTED, step=done)
+        x, v, _ = library.local_particles(self._lammps)
         if library.any_rank(not (np.isfinite(x).all() and np.isfinite(v).all())):
-            raise _BlownUpError(n_steps, "positions or velocities are no numbers")
+            raise _BlownUpError("positions or velocities are no numbers", step=done)
 
     def _blown_up(self, plan: StepPlan, n_steps: int, error: Exception) -> EngineError:
-        last = f"{self.time + getattr(error, 'step', n_steps) * plan.fluid:g}"
+        last = self.time + getattr(error, "step", n_steps) * plan.fluid
+        reason = str(error).strip().partition("\n")[0].removeprefix("ERROR: ").rstrip(".")
         message = (
-            f"plan {plan} blew up between t={self.time:g} and t={last} ({_reason(error)}); "
+            f"plan {plan} blew up between t={self.time:g} and t={last:g} ({reason}); "
             "restore a snapshot and use smaller steps."
         )
-        if type(error).__name__ == "MPIAbortException":
+        if type(error).__name__ == "MPIAbortException" and library.n_ranks() > 1:
             library.abort(message)
         self.close()
         return EngineError(message)
-
-    def _averages(self, bins: int | None) -> tuple[Array | None, Array | None]:
-        if bins is None:
-            return None, None
-        profile = read_profile(self._lammps, self.flow, self._box, bins=bins)
-        stress = None if isinstance(self.flow, Channel) else read_stress(self._lammps)
-        self._command(*end_commands(self.flow))
-        return profile, stress
-
-    def _local(self) -> tuple[Array, Array, NDArray[np.int32]]:
-        """Return positions, velocities and box counts of this rank's particles, as LAMMPS holds them."""
-        numbers = self._lammps.numpy
-        n = self._lammps.extract_setting("nlocal")
-        x, v = (numbers.extract_atom(name, nelem=n, dim=3) for name in ("x", "v"))
-        return x, v, numbers.extract_atom("image", nelem=n)
-
-    def _wrap(self, tilt: float) -> None:
-        """Put particles that left the box back in, as LAMMPS does at its next neighbor list."""
-        x, v, packed = self._local()
-        x[:], v[:], image = wrapped(
-            x,
-            v,
-            unpacked(packed),
-            self._box,
-            tilt=tilt,
-            rate=self.flow.rate,
-            walls=isinstance(self.flow, Channel),
-        )
-        packed[:] = repacked(image)
 
     def _command(self, *commands: str) -> None:
         self._require_state()
@@ -351,23 +365,14 @@ class Engine:
         if self._lammps is None:
             raise EngineError("the engine has no state; restore a snapshot.")
 
-    def _check(self, snapshot: Snapshot) -> None:
-        n = self.suspension.n_particles
-        if snapshot.x.shape != (n, 3):
-            raise ParameterError(
-                f"snapshot has {len(snapshot.x)} particles and the suspension {n}; "
-                "use a snapshot of the same suspension."
-            )
-
     def _tilt(self) -> float:
         return float(self._lammps.extract_box()[2])
 
-    def _gather(self, name: str) -> Array:
-        return np.array(self._lammps.gather_atoms(name, 1, 3), dtype=float).reshape(-1, 3)
 
-    def _scatter(self, name: str, values: Array) -> None:
-        flat = np.ascontiguousarray(values, dtype=float).reshape(-1)
-        self._lammps.scatter_atoms(name, 1, 3, np.ctypeslib.as_ctypes(flat))
+class _BlownUpError(Exception):
+    def __init__(self, reason: str, *, step: int) -> None:
+        super().__init__(reason)
+        self.step = step
 
 
 def first_snapshot(
@@ -378,70 +383,7 @@ def first_snapshot(
     v = generator.normal(scale=np.sqrt(forcefield.kT), size=suspension.positions.shape)
     v -= v.mean(axis=0)
     v[:, 0] += flow.rate * suspension.positions[:, 1]
-    x, v, image = wrapped(
-        suspension.positions,
-        v,
-        np.zeros(suspension.positions.shape, dtype=np.int32),
-        suspension.box,
-        tilt=0.0,
-        rate=flow.rate,
-    )
-    return Snapshot(x=x, v=v, image=image, box=np.array(suspension.box, dtype=float))
-
-
-def wrapped(
-    x: Array,
-    v: Array,
-    image: Images,
-    box: Array,
-    *,
-    tilt: float,
-    rate: float,
-    walls: bool = False,
-) -> tuple[Array, Array, Images]:
-    """Return positions inside the box, and the velocities and box counts that go with them.
-
-    A particle that leaves a sheared box at the top comes back at the bottom, shifted by the tilt
-    and slower by what the top moves faster (Lees-Edwards).
-
-    Parameters
-    ----------
-    x, v : array of shape (n, 3)
-        [rc], [rc/time]
-    image : int array of shape (n, 3)
-        How many times each particle left the box already.
-    box : array of shape (3,)
-        [rc]
-    tilt : float
-        Shift along x of the upper end of y [rc].
-    rate : float
-        Shear rate [1/time].
-    walls : bool
-        Nothing leaves the box along y.
-    """
-    x, v, moved = x.copy(), v.copy(), np.zeros(x.shape, dtype=np.int32)
-    for axis in (2, 0) if walls else (2, 1, 0):
-        lean = tilt / box[1] * x[:, 1] if axis == 0 else 0.0
-        times = np.floor((x[:, axis] - lean) / box[axis])
-        x[:, axis] -= times * box[axis]
-        if axis == 1:
-            x[:, 0] -= times * tilt
-            v[:, 0] -= times * rate * box[1]
-        moved[:, axis] = times
-    return x, v, image + moved
-
-
-def unpacked(packed: NDArray[np.int32]) -> Images:
-    """Return box counts (n, 3) from LAMMPS's, three to a number of ten bits each."""
-    return np.stack([(packed >> bits & 1023) - 512 for bits in (0, 10, 20)], axis=-1)
-
-
-def repacked(image: Images) -> NDArray[np.int32]:
-    """Return box counts as LAMMPS holds them."""
-    bits = (image + 512) & 1023
-    return (bits[:, 0] | bits[:, 1] << 10 | bits[:, 2] << 20).astype(np.int32)
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].removeprefix("ERROR: ").rstrip(".")
+    box = np.array(suspension.box, dtype=float)
+    image = np.zeros(v.shape, dtype=np.int32)
+    x, v, image = wrapped(suspension.positions, v, image, box, rate=flow.rate)
+    return Snapshot(x=x, v=v, image=image, box=box)

@@ -15,7 +15,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from labkit.errors import LabkitError
+
+Array = NDArray[np.float64]
+Images = NDArray[np.int32]
 
 CURE = "pip install 'labkit[clot]'"
 NO_KOKKOS = (
@@ -92,6 +98,49 @@ def abort(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
     MPI.COMM_WORLD.Abort(1)
+
+
+def local_particles(lammps: Any) -> tuple[Array, Array, Images]:
+    """Return positions, velocities and packed box counts of this rank's particles.
+
+    Returns
+    -------
+    arrays of shape (n, 3), (n, 3) and (n,)
+        The memory of LAMMPS, valid until it runs again.
+    """
+    n = lammps.extract_setting("nlocal")
+    x, v = (lammps.numpy.extract_atom(name, nelem=n, dim=3) for name in ("x", "v"))
+    return x, v, lammps.numpy.extract_atom("image", nelem=n)
+
+
+def gathered(lammps: Any, name: str) -> NDArray[Any]:
+    """Return ``"x"``, ``"v"`` or ``"image"`` of all particles in the order of their numbers."""
+    whole = name == "image"
+    values = lammps.gather_atoms(name, 0 if whole else 1, 3)
+    return np.array(values, dtype=np.int32 if whole else np.float64).reshape(-1, 3)
+
+
+def scatter(lammps: Any, name: str, values: NDArray[Any]) -> None:
+    """Set what `gathered` returns, for the first ``len(values)`` particles."""
+    whole = name == "image"
+    flat = np.array(values, dtype=np.int32 if whole else np.float64).reshape(-1)
+    n = len(values)
+    numbers = np.arange(1, n + 1, dtype=np.int32)
+    lammps.scatter_atoms_subset(
+        *(name, 0 if whole else 1, 3, n),
+        *(np.ctypeslib.as_ctypes(part) for part in (numbers, flat)),
+    )
+
+
+def unpacked(packed: Images) -> Images:
+    """Return box counts (n, 3) from those of LAMMPS, three in one number of ten bits each."""
+    return np.stack([(packed >> bits & 1023) - 512 for bits in (0, 10, 20)], axis=-1)
+
+
+def repacked(image: Images) -> Images:
+    """Return box counts as LAMMPS holds them, shape (n,)."""
+    bits = (image + 512) & 1023
+    return (bits[:, 0] | bits[:, 1] << 10 | bits[:, 2] << 20).astype(np.int32)
 
 
 def _asks_for_kokkos(arguments: tuple[str, ...]) -> bool:

@@ -47,7 +47,7 @@ from labkit.clot.suspension import (
 )
 from labkit.errors import ParameterError
 
-ROOM = 1.05
+ROOM = 1.03
 """Edge of the smallest box in units of two platelet diameters 4 a, for the membrane's relief."""
 MOST_PLATELETS = 250
 """As many as in the published simulation."""

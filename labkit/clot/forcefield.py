@@ -147,7 +147,7 @@ class Receptors(_Constants):
         Inverse width [1/rc]; 28 makes a bond of receptors 6 times as stiff as a membrane's spring
         and 1/20 of its length wide, so that binding needs a step a quarter of that in free flight.
     r0 : float
-        Distance of the minimum [rc]; plasma keeps membranes about 0.7 rc apart, so less never binds.
+        Distance of the minimum [rc]; plasma keeps membranes 0.7 rc apart, so less never binds.
     cutoff : float
         [rc]; nothing is left of the attraction there.
     """

@@ -3,29 +3,33 @@ r"""Weak scaling of a suspension: from runs on one and two ranks to a machine, a
 A rank holds n particles, of which q are platelet beads, in a cube of side s = (n / rho)^(1/3).
 Level k of a plan is computed N_k times in a fluid step. Its wall time on R > 1 ranks is::
 
-    t = sum_k N_k (a_k n + b_k q)  +  X (c_g g(n) + m c_l)  +  c_l log2 R
-        compute, heaviest rank        halo exchange            collective
+    t = u n sum_k N_k + f (n - q) N_4 + q (i N_3 + o N_2 + b N_1)   compute, heaviest rank
+        + X (c g(n) + m l)                                          halo exchange
+        + l log2 R                                                  collective
 
     g(n) = rho (s + 2 r_g)^3 - n,    X = 2 N_1 + N_2 + N_3 + N_4,    m = 6
 
-Positions go out on the innermost level, forces come back on all four, as in LAMMPS's r-RESPA. An
-exchange takes a latency and the bytes of its ghosts over the bandwidth [1]_, the latter inside c_g.
-All ranks wait for the heaviest: platelets come in clumps of c, the number of clumps on a rank has a
-Poisson distribution with the mean P / (c R), and the heaviest rank holds the median of the largest
-of R such numbers, at most the share of beads in a rank full of platelets.
+Every level moves all particles; forces are computed for plasma on the outermost level and for beads
+on the others. Positions go out on the innermost level, forces come back on all four, as in LAMMPS's
+r-RESPA. An exchange takes a latency and the bytes of its ghosts over the bandwidth [1]_, the latter
+inside c.
 
-====== ======================== ===================================
-symbol variable                 unit
-====== ======================== ===================================
-a_k    `per_particle_s`         s per particle and evaluation
-b_k    `per_bead_s`             s per platelet bead and evaluation
-c_g    `ghost_s`                s per ghost and exchange
-c_l    `latency_s`              s per message
-n, q   particles, beads         of a rank
-rho    `density`                1/rc^3
-r_g    `halo`                   rc, cutoff and skin
-R, P   `ranks`, `n_platelets`
-====== ======================== ===================================
+All ranks wait for the heaviest. Platelets come in clumps; the number of clumps on a rank has a
+Poisson distribution, and the rank with most platelets holds the median of the largest of R such
+numbers, at most the share of beads in a rank full of platelets. Where beads cost less than plasma
+the heaviest rank is one without any.
+
+====== ========================== ===========================================
+symbol entry of `CONSTANTS`       unit
+====== ========================== ===========================================
+u      update                     s per particle and evaluation of any level
+f      fluid                      s per plasma particle and evaluation
+i o b  interface nonbonded bonded s per platelet bead and evaluation
+c      ghost                      s per ghost and exchange
+l      latency                    s per message
+rho    ``density``                1/rc^3
+r_g    ``halo``                   rc
+====== ========================== ===========================================
 
 References
 ----------
@@ -35,12 +39,12 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 from scipy.stats import poisson
 
@@ -50,13 +54,29 @@ from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.simulation import Segment
 from labkit.errors import ParameterError
 
+Array = NDArray[np.float64]
+
+CONSTANTS: Mapping[str, str] = {
+    "update": "s per particle and evaluation",
+    "fluid": "s per plasma particle and evaluation",
+    "interface": "s per bead and evaluation",
+    "nonbonded": "s per bead and evaluation",
+    "bonded": "s per bead and evaluation",
+    "ghost": "s per ghost and exchange",
+    "latency": "s per message",
+}
+"""What is fitted, and its unit."""
 MESSAGES = 6
 """Neighbors of a rank in a halo exchange, one face after the other."""
+EXCHANGES = np.array([1.0, 1.0, 1.0, 2.0])
+"""Halo exchanges of an evaluation, in the order of `LEVELS`."""
 FULL = 0.9
 """Share of platelet beads among the particles of a rank that is full of platelets."""
 SECONDS_A_DAY = 86400.0
 _MEASURED = ("particles", "beads", "ranks", *LEVELS, "seconds")
 _INTERVAL = (5.0, 95.0)
+_OUTLIER = 0.1
+_ROUNDS = 8
 
 
 class TimeUnit(Protocol):
@@ -91,7 +111,7 @@ def measurement(
     return row | {"seconds": segment.wall_seconds - segment.setup_seconds}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True)
 class Projection:
     """Speed of a suspension on a machine, by the model; never a measurement.
 
@@ -137,33 +157,26 @@ class WeakScaling:
 
     Attributes
     ----------
-    per_particle_s, per_bead_s : mapping of str to float
-        Seconds of one evaluation of a level per particle, and on top per platelet bead.
-    ghost_s : float
-        Seconds per ghost and exchange.
-    latency_s : float
-        Seconds per message.
+    constants : mapping of str to float
+        Values of `CONSTANTS`.
+    samples : array of shape (n_samples, 7)
+        The same from resampled runs.
     density : float
         Particles per rc^3.
     halo : float
-        Cutoff and skin [rc].
-    samples : array of shape (n_samples, 10)
-        Constants from resampled runs: four `per_particle_s`, four `per_bead_s`, ghost, latency.
+        How far the copies of neighbors' particles reach [rc].
     spread : float
-        Relative scatter of the runs about the fit (root mean square).
-    n_rows : int
+        Relative scatter of the runs about the fit (median of the absolute values).
+    n_runs : int
         Runs fitted.
     """
 
-    per_particle_s: Mapping[str, float]
-    per_bead_s: Mapping[str, float]
-    ghost_s: float
-    latency_s: float
-    density: float
-    halo: float
-    samples: NDArray[np.float64]
-    spread: float
-    n_rows: int
+    constants: Mapping[str, float]
+    samples: Array
+    density: float = 3.0
+    halo: float = 1.3
+    spread: float = 0.0
+    n_runs: int = 0
 
     @classmethod
     def fit(
@@ -171,20 +184,24 @@ class WeakScaling:
         measured: pd.DataFrame | Iterable[Mapping[str, float]],
         *,
         density: float = 3.0,
-        halo: float = 2.1,
+        halo: float = 1.3,
         n_samples: int = 200,
         seed: int = 0,
     ) -> WeakScaling:
-        """Fit the constants to runs by least squares of relative errors; none is negative.
+        """Fit the constants, none of them negative, to runs.
+
+        Relative deviations are minimized; those above a tenth count in proportion, not squared, as
+        other work on a machine makes some runs slow.
 
         Parameters
         ----------
         measured : DataFrame or iterable of mapping
-            Rows of `measurement`: runs of several plans and sizes, on one rank and on more.
+            Rows of `measurement`: runs of plans with different ratios, and of systems with
+            different shares of platelets, on one rank and on more.
         density : float
             Particles per rc^3.
         halo : float
-            Cutoff and skin [rc].
+            Cutoff of the plasma and skin of its neighbor lists [rc].
         n_samples : int
             How often the runs are resampled for intervals.
         seed : int
@@ -193,57 +210,36 @@ class WeakScaling:
         ------
         ParameterError
             A column is missing, or all runs have the same number of ranks.
-
-        Notes
-        -----
-        Runs of one plan tell the time of a fluid step of that plan, not how it is shared by the
-        levels; vary the ratios of the steps to project other plans.
         """
         require_positive("density", density)
         require_positive("halo", halo)
+        require_whole("n_samples", n_samples, low=1)
         table = _checked(measured)
-        features = _features(table, density, halo)
         seconds = table["seconds"].to_numpy(dtype=float)
-        best = _solve(features, seconds)
+        per_second = _features(table, density, halo) / seconds[:, None]
+        best = _solve(per_second)
         rng = np.random.default_rng(seed)
         rows = _resampled(table["ranks"].to_numpy(), n_samples, rng)
-        samples = np.array([_solve(features[pick], seconds[pick]) for pick in rows])
-        scatter = features @ best / seconds - 1
-        return replace(
-            cls._of(best, density, halo),
-            samples=samples,
-            spread=float(np.sqrt(np.mean(scatter**2))),
-            n_rows=len(table),
-        )
-
-    @classmethod
-    def _of(cls, constants: NDArray[np.float64], density: float, halo: float) -> WeakScaling:
-        particle, bead = constants[:4].tolist(), constants[4:8].tolist()
         return cls(
-            per_particle_s=dict(zip(LEVELS, particle, strict=True)),
-            per_bead_s=dict(zip(LEVELS, bead, strict=True)),
-            ghost_s=float(constants[8]),
-            latency_s=float(constants[9]),
+            constants=dict(zip(CONSTANTS, best.tolist(), strict=True)),
+            samples=np.array([_solve(per_second[pick]) for pick in rows]),
             density=density,
             halo=halo,
-            samples=constants[None, :],
-            spread=0.0,
-            n_rows=0,
+            spread=float(np.median(np.abs(per_second @ best - 1))),
+            n_runs=len(table),
         )
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Constants with 90 % intervals: name, value, low, high, unit, kind."""
-        names = [f"{kind}, {level}" for kind in ("per particle", "per bead") for level in LEVELS]
+        """Constants with 90 % intervals: name, value, low, high, unit."""
         low, high = np.percentile(self.samples, _INTERVAL, axis=0)
         return pd.DataFrame(
             {
-                "name": [*names, "per ghost", "latency"],
-                "value": self._constants,
+                "name": list(CONSTANTS),
+                "value": list(self.constants.values()),
                 "low": low,
                 "high": high,
-                "unit": ["s/evaluation"] * 8 + ["s/exchange", "s"],
-                "kind": "fitted to runs here",
+                "unit": list(CONSTANTS.values()),
             }
         )
 
@@ -280,10 +276,6 @@ class WeakScaling:
         seed : int
             Of these draws.
 
-        Returns
-        -------
-        Projection
-
         Raises
         ------
         ParameterError
@@ -293,48 +285,54 @@ class WeakScaling:
         require_whole("ranks", ranks, low=1, high=n_particles)
         share = platelet_fraction if n_platelets else 0.0
         heavy = heaviest_fraction(ranks, n_platelets, share, clump=clump)
-        times = _per_evaluation(plan)
-        parts = _parts(self._constants, times, n_particles / ranks, ranks, share, heavy, self)
+        shares = (share, heavy, share if ranks == 1 else 0.0)
+        parts = self._parts(
+            np.array(list(self.constants.values())), plan, n_particles, ranks, shares
+        )
         drawn = self._drawn(network_spread, seed)
-        totals = np.array(
-            [sum(_parts(c, times, n_particles / ranks, ranks, share, heavy, self)) for c in drawn]
-        )
-        low, high = np.percentile(totals, _INTERVAL)
-        seconds = sum(parts)
+        totals = [self._parts(one, plan, n_particles, ranks, shares).sum() for one in drawn]
+        seconds = float(parts.sum())
+        low, high = np.percentile([*totals, seconds], _INTERVAL)
         low, high = min(float(low), seconds), max(float(high), seconds)
-        speed = [microseconds_a_day(t, plan, units) for t in (seconds, high, low)]
+        speeds = [microseconds_a_day(time, plan, units) for time in (seconds, high, low)]
         return Projection(
-            n_particles=n_particles,
-            ranks=ranks,
-            plan=plan,
-            seconds=seconds,
-            low=low,
-            high=high,
-            compute_s=parts[0],
-            imbalance_s=parts[1],
-            halo_s=parts[2],
-            collective_s=parts[3],
-            us_per_day=speed[0],
-            us_per_day_low=speed[1],
-            us_per_day_high=speed[2],
+            n_particles,
+            ranks,
+            plan,
+            seconds,
+            low,
+            high,
+            *map(float, parts),
+            *speeds,
         )
 
-    @property
-    def _constants(self) -> NDArray[np.float64]:
-        per_level = [
-            table[level] for table in (self.per_particle_s, self.per_bead_s) for level in LEVELS
-        ]
-        return np.array([*per_level, self.ghost_s, self.latency_s])
+    def _parts(
+        self,
+        constants: Array,
+        plan: StepPlan,
+        n_particles: int,
+        ranks: int,
+        shares: tuple[float, float, float],
+    ) -> Array:
+        """Seconds of compute on a mean rank, of waiting, halo and collective."""
+        step = plan.evaluations(plan.fluid)
+        table = pd.DataFrame({**step, "particles": n_particles, "ranks": ranks}, index=range(3))
+        table["beads"] = np.array(shares) * n_particles
+        features = _features(table, self.density, self.halo)
+        work = features[:, :5] @ constants[:5]
+        waiting = max(0.0, work.max() - work[0])
+        collective = constants[6] * np.log2(ranks)
+        halo = features[0, 5:] @ constants[5:] - collective
+        return np.array([work[0], waiting, halo, collective])
 
-    def _drawn(self, network_spread: float, seed: int) -> NDArray[np.float64]:
-        if network_spread < 1:
+    def _drawn(self, network_spread: float, seed: int) -> Array:
+        if not network_spread >= 1:
             raise ParameterError(
                 f"network_spread={network_spread!r} is not allowed; use a factor of 1 or more."
             )
-        rng = np.random.default_rng(seed)
+        rng, reach = np.random.default_rng(seed), np.log(network_spread)
         drawn = self.samples.copy()
-        reach = np.log(network_spread)
-        drawn[:, 8:] *= np.exp(rng.uniform(-reach, reach, (len(drawn), 2)))
+        drawn[:, 5:] *= np.exp(rng.uniform(-reach, reach, (len(drawn), 2)))
         return drawn
 
 
@@ -379,16 +377,16 @@ def heaviest_fraction(
     return float(np.clip(platelet_fraction * largest / mean, platelet_fraction, FULL))
 
 
-def ghosts(n: float, *, density: float, halo: float) -> float:
+def ghosts(n: ArrayLike, *, density: float, halo: float) -> Array:
     """Particles within a halo around a cube of n particles.
 
     Examples
     --------
-    >>> ghosts(3 * 10**3, density=3, halo=1)
-    2184.0
+    >>> ghosts([3 * 10**3], density=3, halo=1).round(6)
+    array([2184.])
     """
-    side = (n / density) ** (1 / 3)
-    return float(round(density * (side + 2 * halo) ** 3 - n, 6))
+    held = np.asarray(n, dtype=float)
+    return density * ((held / density) ** (1 / 3) + 2 * halo) ** 3 - held
 
 
 def microseconds_a_day(seconds: float, plan: StepPlan, units: TimeUnit | None) -> float:
@@ -414,60 +412,36 @@ def _checked(measured: pd.DataFrame | Iterable[Mapping[str, float]]) -> pd.DataF
     return table
 
 
-def _features(table: pd.DataFrame, density: float, halo: float) -> NDArray[np.float64]:
-    """Seconds of a run per unit of each constant, shape (n_runs, 10)."""
+def _features(table: pd.DataFrame, density: float, halo: float) -> Array:
+    """Seconds of a run per unit of each constant, shape (n_runs, 7)."""
     counts = table[list(LEVELS)].to_numpy(dtype=float)
     ranks = table["ranks"].to_numpy(dtype=float)
     n = table["particles"].to_numpy(dtype=float) / ranks
     beads = table["beads"].to_numpy(dtype=float) / ranks
-    halo_size = np.array([ghosts(one, density=density, halo=halo) for one in n])
-    apart = (ranks > 1).astype(float)
-    exchanges = counts @ _EXCHANGES * apart
-    latency = exchanges * MESSAGES + counts[:, 0] * np.log2(ranks)
+    exchanges = counts @ EXCHANGES * (ranks > 1)
     return np.column_stack(
-        [counts * n[:, None], counts * beads[:, None], exchanges * halo_size, latency]
+        [
+            counts.sum(axis=1) * n,
+            counts[:, 0] * (n - beads),
+            counts[:, 1:] * beads[:, None],
+            exchanges * ghosts(n, density=density, halo=halo),
+            exchanges * MESSAGES + counts[:, 0] * np.log2(ranks),
+        ]
     )
 
 
-_EXCHANGES = np.array([1.0, 1.0, 1.0, 2.0])
-"""Halo exchanges of an evaluation, in the order of `LEVELS`."""
-
-
-def _solve(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    relative = features / seconds[:, None]
-    scale = np.where(relative.any(axis=0), np.abs(relative).max(axis=0), 1.0)
-    found, _ = nnls(relative / scale, np.ones(len(seconds)))
+def _solve(per_second: Array) -> Array:
+    """Constants that make all rows sum to 1, by nonnegative least squares with outliers weighed."""
+    scale = np.where(per_second.any(axis=0), per_second.max(axis=0), 1.0)
+    weights = np.ones(len(per_second))
+    for _ in range(_ROUNDS):
+        found, _ = nnls(per_second / scale * weights[:, None], weights)
+        off = np.abs(per_second @ (found / scale) - 1)
+        weights = np.sqrt(_OUTLIER / np.maximum(off, _OUTLIER))
     return np.asarray(found / scale, dtype=float)
 
 
-def _resampled(
-    ranks: NDArray[np.float64], n_samples: int, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
+def _resampled(ranks: Array, n_samples: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """Rows drawn with replacement among the runs of each number of ranks."""
     groups = [np.flatnonzero(ranks == value) for value in np.unique(ranks)]
     return [np.concatenate([rng.choice(g, len(g)) for g in groups]) for _ in range(n_samples)]
-
-
-def _per_evaluation(plan: StepPlan) -> NDArray[np.float64]:
-    counts = plan.evaluations(plan.fluid)
-    return np.array([float(counts[level]) for level in LEVELS])
-
-
-def _parts(
-    constants: NDArray[np.float64],
-    times: NDArray[np.float64],
-    n: float,
-    ranks: int,
-    share: float,
-    heavy: float,
-    model: WeakScaling,
-) -> tuple[float, float, float, float]:
-    """Compute, imbalance, halo and collective seconds of a fluid step."""
-    compute = float(times @ (constants[:4] + share * constants[4:8])) * n
-    imbalance = float(times @ constants[4:8]) * (heavy - share) * n
-    if ranks == 1:
-        return compute, imbalance, 0.0, 0.0
-    exchanges = float(times @ _EXCHANGES)
-    halo = ghosts(n, density=model.density, halo=model.halo)
-    traffic = exchanges * (constants[8] * halo + constants[9] * MESSAGES)
-    return compute, imbalance, float(traffic), float(constants[9] * np.log2(ranks))

@@ -13,8 +13,8 @@ membranes of two platelets    morse, or lj/cut        2
 springs                       bond harmonic           1
 ============================= ======================= =====
 
-Levels of the same step are one level of ``run_style respa``, and all of the same step are
-``verlet``: the trajectory is the same and costs less.
+Levels of the same step are one level of ``run_style respa``, which costs less, and all of the same
+step are ``verlet``.
 
 LAMMPS draws the noise of every level as if it acted for the largest step h4, so that of the
 interface lacks h4 / h3 in its variance. Its thermostat is therefore given kT h4 / h3, which changes

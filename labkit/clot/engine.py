@@ -24,6 +24,7 @@ from labkit.clot.averages import average_commands, end_commands, read_profile, r
 from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField, require_positive
 from labkit.clot.lees_edwards import HEIGHTS, free_height, lead, wrapped
+from labkit.clot.library import repacked, unpacked
 from labkit.clot.observation import Observation
 from labkit.clot.observe import observe
 from labkit.clot.plans import StepPlan
@@ -322,10 +323,10 @@ class Engine:
         v[:, 0] += rate * up
         x[:, 0] += rate * up * time
         x[:, 1] += up
-        image = library.unpacked(packed)
+        image = unpacked(packed)
         walls = isinstance(self.flow, Channel)
         x[:], v[:], image = wrapped(x, v, image, self._box, tilt=tilt, rate=rate, walls=walls)
-        packed[:] = library.repacked(image)
+        packed[:] = repacked(image)
 
     def _averages(self, bins: int | None) -> tuple[Array | None, Array | None]:
         if bins is None:

@@ -9,6 +9,7 @@ LAMMPS is under the GPL, version 2; labkit loads it at run time and contains non
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import sys
@@ -122,14 +123,13 @@ def gathered(lammps: Any, name: str) -> NDArray[Any]:
 
 def scatter(lammps: Any, name: str, values: NDArray[Any]) -> None:
     """Set what `gathered` returns, for the first ``len(values)`` particles."""
-    whole = name == "image"
-    flat = np.array(values, dtype=np.int32 if whole else np.float64).reshape(-1)
-    n = len(values)
-    numbers = np.arange(1, n + 1, dtype=np.int32)
-    lammps.scatter_atoms_subset(
-        *(name, 0 if whole else 1, 3, n),
-        *(np.ctypeslib.as_ctypes(part) for part in (numbers, flat)),
+    n, whole = len(values), name == "image"
+    numbers = (ctypes.c_int * n)(*range(1, n + 1))
+    kind: Any = ctypes.c_int if whole else ctypes.c_double
+    flat = (kind * (3 * n)).from_buffer_copy(
+        np.asarray(values, dtype=np.int32 if whole else np.float64).tobytes()
     )
+    lammps.scatter_atoms_subset(name, 0 if whole else 1, 3, n, numbers, flat)
 
 
 def unpacked(packed: Images) -> Images:

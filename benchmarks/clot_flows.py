@@ -15,11 +15,13 @@ seeds can be run at different times. Intervals are of 95 % over seeds.
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.spatial import cKDTree
 
 from labkit.clot.analysis.intervals import mean_interval
 from labkit.clot.analysis.jeffery import (
@@ -27,6 +29,7 @@ from labkit.clot.analysis.jeffery import (
     effective_aspect_ratio,
     jeffery_period,
     period_of,
+    semi_axes,
 )
 from labkit.clot.analysis.profiles import (
     poiseuille_viscosity,
@@ -37,16 +40,19 @@ from labkit.clot.analysis.profiles import (
 from labkit.clot.engine import Engine
 from labkit.clot.flows import Quiescent, ReversePoiseuille, Shear
 from labkit.clot.forcefield import ForceField, Plasma
+from labkit.clot.observe import unwrapped_platelets
 from labkit.clot.plans import StepPlan
+from labkit.clot.proximity import lattice, minimum_image
 from labkit.clot.scenes import equilibrate, scene
-from labkit.clot.suspension import plasma_box
+from labkit.clot.state import Snapshot
+from labkit.clot.suspension import Suspension, plasma_box
 
 GROOT_WARREN = ForceField(kT=1.0, plasma=Plasma(a=25.0, gamma=4.5, density=3.0))
 PLASMA_PLAN = StepPlan.single(0.02)
 BINS = 32
 SHEAR_BOX, RATE = (8.0, 8.0, 8.0), 0.3
 DRIVEN_BOX, FORCE = (7.0, 16.0, 7.0), 0.05
-STARTUP_WINDOWS, WINDOW = 10, 2.0
+STARTUP_BOX, STARTUP_WINDOWS, WINDOW = (14.0, 16.0, 14.0), 8, 4.0
 PLATELET_PLAN = StepPlan(fluid=0.02, interface=0.005, nonbonded=0.005, bonded=0.005)
 
 
@@ -67,19 +73,23 @@ def shear_run(seed: int, length: float) -> dict[str, np.ndarray]:
 
 
 def driven_run(seed: int, length: float) -> dict[str, np.ndarray]:
-    """Profiles of reverse Poiseuille flow: windows of the start-up from rest, then steady ones."""
+    """Steady profiles of reverse Poiseuille flow, each of 20 time units, after 80."""
     fluid = plasma_box(DRIVEN_BOX, density=3.0, seed=seed)
+    with Engine(fluid, GROOT_WARREN, ReversePoiseuille(FORCE), seed=seed) as engine:
+        engine.run(PLASMA_PLAN, 80.0)
+        steady = [engine.run(PLASMA_PLAN, 20.0, bins=BINS) for _ in range(round(length / 20))]
+        return {"steady": np.array([s.profile for s in steady])}
+
+
+def startup_run(seed: int) -> dict[str, np.ndarray]:
+    """Profiles of reverse Poiseuille flow from rest; a wide box, as none can be averaged longer."""
+    fluid = plasma_box(STARTUP_BOX, density=3.0, seed=seed)
     with Engine(fluid, GROOT_WARREN, Quiescent(), seed=seed) as engine:
-        engine.run(PLASMA_PLAN, 10.0)
+        engine.run(PLASMA_PLAN, 6.0)
         still = engine.snapshot()
     with Engine(fluid, GROOT_WARREN, ReversePoiseuille(FORCE), seed=seed, snapshot=still) as engine:
-        startup = [engine.run(PLASMA_PLAN, WINDOW, bins=BINS) for _ in range(STARTUP_WINDOWS)]
-        engine.run(PLASMA_PLAN, 60.0)
-        steady = [engine.run(PLASMA_PLAN, 20.0, bins=BINS) for _ in range(round(length / 20))]
-        return {
-            "startup": np.array([s.profile for s in startup]),
-            "steady": np.array([s.profile for s in steady]),
-        }
+        segments = [engine.run(PLASMA_PLAN, WINDOW, bins=BINS) for _ in range(STARTUP_WINDOWS)]
+        return {"startup": np.array([s.profile for s in segments])}
 
 
 def platelet_run(seed: int, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -101,20 +111,44 @@ def platelet_run(seed: int, arguments: argparse.Namespace) -> dict[str, np.ndarr
     every = max(1, round(0.1 / rate / PLATELET_PLAN.fluid)) * PLATELET_PLAN.fluid
     with Engine(made.suspension, made.forcefield, made.flow, seed=seed) as engine:
         equilibrate(engine, plan=PLATELET_PLAN, time=2.0)
-        seen, stress = [engine.observe()], []
+        seen, stress, shells = [engine.observe()], [], []
         for _ in range(round(arguments.strain / rate / every)):
             stress.append(engine.run(PLATELET_PLAN, every, bins=8).stress)
             seen.append(engine.observe())
-        evaluations = sum(s.evaluations["fluid"] for s in engine.segments)
+            shells.append(plasma_shell(made.suspension, engine.snapshot()))
     return {
         "strain": rate * np.array([o.time for o in seen]),
         "axis": np.array([o.axis[0] for o in seen]),
         "gyration": np.array([o.gyration[0] for o in seen]),
         "temperature": np.array([[o.temperature[0], o.fluid_temperature] for o in seen]),
         "stress": np.array(stress),
+        "shell": np.array(shells),
         "n_particles": np.array(made.suspension.n_particles),
-        "fluid_steps": np.array(evaluations),
     }
+
+
+def plasma_shell(suspension: Suspension, snapshot: Snapshot) -> float:
+    """Thickness of the layer around a membrane that plasma leaves free [rc].
+
+    The volume without plasma, by the count of plasma farther than 2 rc from the beads and that
+    nearer to them, is that of a spheroid whose semi-axes are larger by the layer. Volumes are
+    fractions of points at random.
+    """
+    edges = lattice(snapshot.box, snapshot.tilt)
+    beads = unwrapped_platelets(suspension, snapshot)
+    plasma = snapshot.x[suspension.n_beads :]
+    points = np.random.default_rng(0).uniform(size=(20_000, 3)) @ edges
+    center = beads.mean(axis=0)
+    near = [
+        cKDTree(beads).query(center + minimum_image(x - center, snapshot.box, snapshot.tilt))[0] < 2
+        for x in (plasma, points)
+    ]
+    volume = float(np.prod(snapshot.box))
+    density = (~near[0]).sum() / ((~near[1]).mean() * volume)
+    free = near[1].mean() * volume - near[0].sum() / density
+    membrane = beads[suspension.membrane(0)]
+    a, c = semi_axes(np.linalg.eigvalsh(np.cov(membrane.T, bias=True)))
+    return float(brentq(lambda d: 4 / 3 * np.pi * (a + d) ** 2 * (c + d) - free, -c, 5.0))
 
 
 def stored(path: Path, make) -> None:
@@ -132,6 +166,7 @@ def report_plasma(folder: Path) -> None:
     """Bar 3 of the study, and the start-up."""
     shear = [np.load(path) for path in sorted(folder.glob("shear_*.npz"))]
     driven = [np.load(path) for path in sorted(folder.glob("driven_*.npz"))]
+    started = [np.load(path) for path in sorted(folder.glob("startup_*.npz"))]
     temperature = mean_interval([run["temperature"].mean() for run in shear])
     across = mean_interval([run["profile"][:, :, 3].mean() for run in shear])
     print(f"{len(shear)} seeds; T/kT (all components)  {temperature}   bar: within 3 %")
@@ -145,20 +180,30 @@ def report_plasma(folder: Path) -> None:
     difference = from_driven.estimate / from_shear.estimate - 1
     print(f"viscosity, reverse Poiseuille           {from_driven}   off by {difference:+.1%}")
     print(f"rms distance from the parabola          {np.mean([fit.rms for fit in fits]):.1%}")
-    mean = np.mean([run["startup"] for run in driven], axis=0)
-    edges = WINDOW * np.arange(len(mean) + 1)
-    found = startup_viscosity(mean, edges, flow, height)
-    y, setting = mean[0, :, 0], {"force": FORCE, "density": 3.0, "width": height / 2}
+    report_startup(started, from_shear.estimate)
+    spent = [np.mean([run["cpu_seconds"] for run in runs]) for runs in (shear, driven, started)]
+    print(f"CPU seconds a seed: {sum(spent):.0f}")
+
+
+def report_startup(runs: list, viscosity: float) -> None:
+    """Start-up against its series at a viscosity that was measured otherwise, and fitted."""
+    flow, height = ReversePoiseuille(FORCE), STARTUP_BOX[1]
+    edges = WINDOW * np.arange(STARTUP_WINDOWS + 1)
+    found = [startup_viscosity(run["startup"], edges, flow, height).estimate for run in runs]
+    print(f"viscosity, start-up series              {mean_interval(found)}")
+    mean = np.mean([run["startup"] for run in runs], axis=0)
+    setting = {"force": FORCE, "density": 3.0, "width": height / 2, "viscosity": viscosity}
     series = np.array(
-        [
-            startup_profile(y, a, until=b, viscosity=from_shear.estimate, **setting)
-            for a, b in itertools.pairwise(edges)
-        ]
+        [startup_profile(mean[0, :, 0], a, until=b, **setting) for a, b in pairwise(edges)]
     )
-    off = np.sqrt(np.mean((mean[:, :, 2] - series) ** 2)) / np.abs(series).max()
-    print(f"viscosity, start-up series              {found}")
-    print(f"start-up, rms distance from the series at the viscosity of shear: {off:.1%}")
-    print(f"CPU seconds a seed: {np.mean([r['cpu_seconds'] for r in [*shear, *driven]]) * 2:.0f}")
+    off = mean[:, :, 2] - series
+    share = np.sqrt(np.mean(off**2)) / np.abs(series).max()
+    spread = np.std([run["startup"][:, :, 2] for run in runs], axis=0, ddof=1)
+    noise = np.sqrt(np.mean(spread**2) / len(runs)) / np.abs(series).max()
+    print(
+        f"start-up, rms distance from the series at the viscosity of shear: {share:.1%} of the "
+        f"largest velocity (noise of the mean: {noise:.1%})"
+    )
 
 
 def report_jeffery(folder: Path, pattern: str, rate: float, a: float) -> None:
@@ -172,7 +217,9 @@ def report_jeffery(folder: Path, pattern: str, rate: float, a: float) -> None:
     )
     heat = np.mean([run["temperature"].mean(axis=0) for run in runs], axis=0)
     print(f"T of platelet and fluid: {heat[0]:.4f}, {heat[1]:.4f}")
-    for shell in (0.0, 0.35, 0.67):
+    measured = float(np.mean([run["shell"].mean() for run in runs]))
+    print(f"layer without plasma around the beads: {measured:.2f} rc")
+    for shell in (0.0, measured):
         ratios, errors, periods = [], [], []
         for run in runs:
             ratio = effective_aspect_ratio(run["gyration"].mean(axis=0), shell=shell)
@@ -218,6 +265,7 @@ def main() -> None:
         for seed in arguments.seeds:
             stored(folder / f"shear_{seed}.npz", lambda s=seed: shear_run(s, arguments.length))
             stored(folder / f"driven_{seed}.npz", lambda s=seed: driven_run(s, arguments.length))
+            stored(folder / f"startup_{seed}.npz", lambda s=seed: startup_run(s))
         report_plasma(folder)
         return
     name = (

@@ -206,22 +206,20 @@ def aspect_ratio_of(period: float) -> float:
     return float(both - np.sqrt(both**2 - 1))
 
 
-def effective_aspect_ratio(gyration: ArrayLike, *, shell: float = 0.0) -> float:
-    """Return c / a of the oblate spheroid whose surface has these moments.
+def semi_axes(gyration: ArrayLike) -> tuple[float, float]:
+    """Return a and c of the oblate spheroid whose surface has these moments [rc].
 
     Parameters
     ----------
     gyration : array of shape (3,)
         Eigenvalues of the gyration tensor of beads that each stand for the same area, as
         `Observation.gyration` [rc^2].
-    shell : float
-        Thickness that plasma is kept off the membrane, added to both semi-axes [rc].
 
     Examples
     --------
-    >>> moments = _surface_moments(0.25)
-    >>> round(effective_aspect_ratio([9 * moments[1], 9 * moments[0], 9 * moments[0]]), 6)
-    0.25
+    >>> across, along = _surface_moments(0.25)
+    >>> [round(axis, 6) for axis in semi_axes([9 * along, 9 * across, 9 * across])]
+    [3.0, 0.75]
     """
     moments = np.sort(np.asarray(gyration, dtype=float))
     along, wide = float(moments[0]), float(moments[1:].mean())
@@ -237,8 +235,22 @@ def effective_aspect_ratio(gyration: ArrayLike, *, shell: float = 0.0) -> float:
             "must be positive and below the others."
         )
     ratio = float(brentq(off, 1e-4, 1 - 1e-9))
-    a = np.sqrt(wide / _surface_moments(ratio)[0])
-    return float((ratio * a + shell) / (a + shell))
+    a = float(np.sqrt(wide / _surface_moments(ratio)[0]))
+    return a, ratio * a
+
+
+def effective_aspect_ratio(gyration: ArrayLike, *, shell: float = 0.0) -> float:
+    """Return the aspect ratio c / a that plasma sees of a platelet.
+
+    Parameters
+    ----------
+    gyration : array of shape (3,)
+        As of `semi_axes` [rc^2].
+    shell : float
+        Thickness of the layer that plasma is kept off the membrane, added to both semi-axes [rc].
+    """
+    a, c = semi_axes(gyration)
+    return (c + shell) / (a + shell)
 
 
 def _surface_moments(ratio: float) -> tuple[float, float]:

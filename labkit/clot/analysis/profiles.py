@@ -255,6 +255,11 @@ def startup_viscosity(
         Length of the box along y [rc].
     guess : float
         Where the search starts.
+
+    Notes
+    -----
+    The error counts every bin of every profile as independent. Slow fluctuations of a warm fluid
+    are not; the spread over several runs is then the honest error.
     """
     stack, edges = _profiles(profiles), np.asarray(times, dtype=float)
     if edges.shape != (len(stack) + 1,):

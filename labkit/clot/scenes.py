@@ -214,7 +214,7 @@ def _collision(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Sus
     platelet = _platelet(choices)
     a, c = _axes(choices)
     box = _box(choices, _smallest_box(choices))
-    apart = np.array([-1.4 * a, c + 0.75, 0.0])
+    apart = np.array([-1.25 * a, c + 0.75, 0.0])
     placed = [Placed(platelet, box / 2 + side * apart, (0.6, 1.0, 0.0)) for side in (1, -1)]
     suspension = _build(box, placed, forcefield, seed)
     return suspension, f"Two platelets that meet in {_plasma_of(suspension)}."
@@ -293,16 +293,14 @@ def _smallest_box(choices: Choices) -> Array:
 
 
 def _cells_of(n: int) -> Indices:
-    """Return how many lattice cells along x, y, z hold n platelets in a box near a cube."""
-    edge = 1
-    while 8 * edge**3 < n:
-        edge += 1
-    fitting = [
-        (4 * x * 2 * y * z, x, 2 * y, z)
-        for x, y, z in itertools.product((edge, max(1, edge - 1)), repeat=3)
-        if 8 * x * y * z >= n
-    ]
-    return np.array(min(fitting)[1:])
+    """Return how many lattice cells along x, y, z hold n platelets with few sites left empty."""
+    fitting = []
+    for x, z in itertools.product(range(1, math.ceil(n ** (1 / 3)) + 1), repeat=2):
+        y = max(2, math.ceil(n / (4 * x * z)))
+        edges = (x, y / 2, z)
+        if max(edges) <= 2 * min(edges):
+            fitting.append((4 * x * y * z, max(edges), x, y, z))
+    return np.array(min(fitting)[2:])
 
 
 def _lattice(cells: Indices, box: Array) -> Array:
@@ -314,34 +312,22 @@ def _lattice(cells: Indices, box: Array) -> Array:
 
 def _heap(platelet: Platelet, sites: Array, box: Array, rng: np.random.Generator) -> list[Placed]:
     """Return platelets around the sites, short axes near y, none within reach of another."""
-    most = 0
-    for _ in range(_MOST_TRIES):
-        placed: list[Placed] = []
-        for site in sites:
-            found = _near(site, platelet, placed, box, rng)
-            if found is None:
+    upright = np.array([0.0, 1.0, 0.0])
+    placed = [Placed(platelet, site, upright) for site in sites]
+    if not all(_fits(one, placed[:i], box) for i, one in enumerate(placed)):
+        raise ParameterError(
+            f"box=({box[0]:g}, {box[1]:g}, {box[2]:g}) is not allowed with {len(sites)} platelets; "
+            f"use a larger one, so that they start {_APART:g} rc apart."
+        )
+    for i, site in enumerate(sites):
+        others = placed[:i] + placed[i + 1 :]
+        for _ in range(_MOST_TRIES):
+            shift = rng.uniform(-_JITTER, _JITTER, size=3)
+            moved = Placed(platelet, site + shift, upright + _TILT * rng.normal(size=3))
+            if _fits(moved, others, box):
+                placed[i] = moved
                 break
-            placed.append(found)
-        else:
-            return placed
-        most = max(most, len(placed))
-    raise ParameterError(
-        f"n_platelets={len(sites)} is not allowed in a box of {box[0]:g} x {box[1]:g} x "
-        f"{box[2]:g} rc; only {most} found room, so use fewer or a larger box."
-    )
-
-
-def _near(
-    site: Array, platelet: Platelet, placed: list[Placed], box: Array, rng: np.random.Generator
-) -> Placed | None:
-    """Return a platelet moved and tilted off its site, less and less until it fits."""
-    for amplitude in np.linspace(1, 0, _MOST_TRIES):
-        shift = amplitude * rng.uniform(-_JITTER, _JITTER, size=3)
-        normal = np.array([0.0, 1.0, 0.0]) + amplitude * _TILT * rng.normal(size=3)
-        tried = Placed(platelet, site + shift, normal)
-        if _fits(tried, placed, box):
-            return tried
-    return None
+    return placed
 
 
 def _fits(tried: Placed, placed: list[Placed], box: Array) -> bool:

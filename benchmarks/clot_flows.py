@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from scipy.spatial import cKDTree
 
 from labkit.clot.analysis.intervals import mean_interval
 from labkit.clot.analysis.jeffery import (
+    axis_angle,
     compare_with_jeffery,
     effective_aspect_ratio,
-    jeffery_period,
-    period_of,
     semi_axes,
+    turning_rates,
 )
 from labkit.clot.analysis.profiles import (
     poiseuille_viscosity,
@@ -151,7 +152,7 @@ def plasma_shell(suspension: Suspension, snapshot: Snapshot) -> float:
     return float(brentq(lambda d: 4 / 3 * np.pi * (a + d) ** 2 * (c + d) - free, -c, 5.0))
 
 
-def stored(path: Path, make) -> None:
+def stored(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> None:
     """Make a file of arrays unless it is there, and say what it cost."""
     if path.exists():
         return
@@ -207,41 +208,57 @@ def report_startup(runs: list, viscosity: float) -> None:
 
 
 def report_jeffery(folder: Path, pattern: str, rate: float, a: float) -> None:
-    """First flip against theory, for the shape of the beads and for it with plasma's shell."""
+    """Turning rates and first flips, against a spheroid of the beads' shape and of the rates'.
+
+    For each seed the aspect ratio of the rates is that of the other seeds, so that the flip is a
+    prediction.
+    """
     runs = [np.load(path) for path in sorted(folder.glob(pattern))]
-    kept = [mean_interval(-run["stress"][:, 3] / rate).estimate for run in runs]
-    viscosity = float(np.mean(kept))
+    viscosity = float(np.mean([-run["stress"][:, 3].mean() / rate for run in runs]))
     print(
         f"{len(runs)} seeds, {runs[0]['n_particles']} particles, suspension viscosity "
         f"{viscosity:.2f}, Re = {3 * rate * a**2 / viscosity:.2f}"
     )
     heat = np.mean([run["temperature"].mean(axis=0) for run in runs], axis=0)
     print(f"T of platelet and fluid: {heat[0]:.4f}, {heat[1]:.4f}")
-    measured = float(np.mean([run["shell"].mean() for run in runs]))
-    print(f"layer without plasma around the beads: {measured:.2f} rc")
-    for shell in (0.0, measured):
-        ratios, errors, periods = [], [], []
-        for run in runs:
-            ratio = effective_aspect_ratio(run["gyration"].mean(axis=0), shell=shell)
-            orbit = compare_with_jeffery(run["strain"], run["axis"], ratio)
-            ratios.append(1 / ratio)
-            errors.append(orbit.first_flip_error)
-            periods.append(period_of(orbit.flips) / jeffery_period(ratio) - 1)
-        print(
-            f"shell {shell:.2f} rc: aspect ratio 1/{np.mean(ratios):.2f}, first flips at "
-            + ", ".join(f"{1 + error:.3f}" for error in errors)
-            + " of theory"
-        )
-        told = [error for error in errors if np.isfinite(error)]
-        if len(told) == len(errors) > 1:
-            print(
-                f"    mean error {mean_interval(told)}; period off by {np.nanmean(periods):+.1%}"
-                if np.isfinite(periods).any()
-                else f"    mean error {mean_interval(told)}"
-            )
+    shape = np.mean([run["gyration"].mean(axis=0) for run in runs], axis=0)
+    ratio = effective_aspect_ratio(shape)
+    free = float(np.mean([run["shell"].mean() for run in runs]))
+    layered = effective_aspect_ratio(shape, shell=free)
+    print(f"beads: 1/{1 / ratio:.2f}; with the {free:.2f} rc that plasma leaves free: ", end="")
+    print(f"1/{1 / layered:.2f}")
+    report_flips(runs, lambda k: ratio, "shape of the beads")
+    series = [(run["strain"], axis_angle(run["axis"])) for run in runs]
+    rates = turning_rates(series)
+    print(
+        f"turning rates: {rates.flat:.3f} +- {rates.flat_error:.3f} flat, {rates.upright:.3f} +- "
+        f"{rates.upright_error:.3f} upright; sum {rates.total:.3f} +- {rates.total_error:.3f} "
+        f"(Jeffery: 1); aspect ratio 1/{1 / rates.aspect_ratio:.2f}"
+    )
+    seen = semi_axes(shape)
+    shell = (rates.aspect_ratio * seen[0] - seen[1]) / (1 - rates.aspect_ratio)
+    print(f"the shape of the beads with a layer of {shell:.2f} rc has that aspect ratio")
+    if len(runs) > 1:
+        others = [
+            turning_rates(series[:k] + series[k + 1 :]).aspect_ratio for k in range(len(runs))
+        ]
+        report_flips(runs, lambda k: others[k], "aspect ratio of the other seeds' rates")
     drift = [np.abs(run["axis"][:, 2]).max() for run in runs]
     print(f"largest |z| of the axis: {', '.join(f'{d:.2f}' for d in drift)}")
     print(f"CPU seconds a seed: {np.mean([run['cpu_seconds'] for run in runs]):.0f}")
+
+
+def report_flips(runs: list, ratio_of: Callable[[int], float], name: str) -> None:
+    """First flips over those of Jeffery's orbit from the same start."""
+    errors = np.array(
+        [
+            compare_with_jeffery(run["strain"], run["axis"], ratio_of(k)).first_flip_error
+            for k, run in enumerate(runs)
+        ]
+    )
+    told = ", ".join(f"{1 + error:.2f}" for error in errors)
+    mean = f"; mean error {mean_interval(errors)}" if np.isfinite(errors).sum() > 1 else ""
+    print(f"first flips over theory, {name}: {told}{mean}")
 
 
 def main() -> None:

@@ -30,13 +30,14 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 
 from labkit.clot.forcefield import require_positive
 from labkit.errors import ParameterError
@@ -112,9 +113,14 @@ def jeffery_angle(start: float, strain: ArrayLike, aspect_ratio: float) -> Array
     array([ 90., 180.])
     """
     require_positive("aspect_ratio", aspect_ratio)
-    w = 1 / (aspect_ratio + 1 / aspect_ratio)
-    turned = _phase(start, 1 / aspect_ratio) + w * np.asarray(strain, dtype=float)
-    return _phase(turned, aspect_ratio)
+    upright = 1 / (1 + aspect_ratio**2)
+    return _turned(start, np.asarray(strain, dtype=float), aspect_ratio**2 * upright, upright)
+
+
+def _turned(start: ArrayLike, strain: Array, flat: float, upright: float) -> Array:
+    """Return the solution of dphi/ds = flat cos^2 phi + upright sin^2 phi."""
+    factor = np.sqrt(flat / upright)
+    return _phase(_phase(start, 1 / factor) + np.sqrt(flat * upright) * strain, factor)
 
 
 def _phase(angle: ArrayLike, factor: float) -> Array:
@@ -204,6 +210,74 @@ def aspect_ratio_of(period: float) -> float:
             f"{4 * np.pi:.4g}."
         )
     return float(both - np.sqrt(both**2 - 1))
+
+
+@dataclass(frozen=True)
+class TurningRates:
+    """How fast an axis turns, from dphi/ds = flat cos^2 phi + upright sin^2 phi.
+
+    Attributes
+    ----------
+    flat, upright : float
+        Turning rates over the shear rate where the disc lies in the flow and where it stands; of a
+        spheroid r^2/(1 + r^2) and 1/(1 + r^2), whatever r is one together.
+    flat_error, upright_error : float
+        Standard errors.
+    """
+
+    flat: float
+    upright: float
+    flat_error: float
+    upright_error: float
+
+    @property
+    def aspect_ratio(self) -> float:
+        """Aspect ratio r of the spheroid whose rates have this ratio."""
+        return float(np.sqrt(self.flat / self.upright))
+
+    @property
+    def total(self) -> float:
+        """Sum of both rates, 1 in Jeffery's theory."""
+        return self.flat + self.upright
+
+    @property
+    def total_error(self) -> float:
+        """Standard error of the sum, as of independent rates."""
+        return float(np.hypot(self.flat_error, self.upright_error))
+
+
+def turning_rates(runs: Sequence[tuple[ArrayLike, ArrayLike]]) -> TurningRates:
+    """Fit the turning rates to each step of some angle series.
+
+    Noise pushes every step anew, so that steps are independent and the fit is not drawn off by a
+    flip that came early or late by chance.
+
+    Parameters
+    ----------
+    runs : sequence of pairs of arrays of shape (n,)
+        Strain and angle, unwrapped [rad], of each run.
+
+    Examples
+    --------
+    >>> strain = np.arange(0, 20, 0.1)
+    >>> found = turning_rates([(strain, jeffery_angle(-0.3, strain, 0.25))])
+    >>> round(found.aspect_ratio, 6), round(found.total, 6)
+    (0.25, 1.0)
+    """
+    steps = [np.diff(np.asarray(strain, dtype=float)) for strain, _ in runs]
+    angles = [np.asarray(angle, dtype=float) for _, angle in runs]
+    step, start = np.concatenate(steps), np.concatenate([a[:-1] for a in angles])
+    end = np.concatenate([a[1:] for a in angles])
+
+    def off(logarithms: Array) -> Array:
+        flat, upright = np.exp(logarithms)
+        return _turned(start, step, flat, upright) - end
+
+    found = least_squares(off, np.log([0.1, 0.9]))
+    flat, upright = map(float, np.exp(found.x))
+    covariance = 2 * found.cost / (len(end) - 2) * np.linalg.inv(found.jac.T @ found.jac)
+    errors = np.sqrt(np.diag(covariance))
+    return TurningRates(flat, upright, float(flat * errors[0]), float(upright * errors[1]))
 
 
 def semi_axes(gyration: ArrayLike) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from labkit.clot.analysis.jeffery import (
     jeffery_flips,
     jeffery_period,
     period_of,
+    turning_rates,
 )
 from labkit.clot.platelet import Platelet
 from labkit.errors import ParameterError
@@ -125,6 +126,39 @@ def test_a_platelet_that_does_not_flip_has_no_error_to_tell():
 def test_trembling_around_upright_is_one_flip():
     angle = np.radians([60, 85, 95, 88, 93, 80, 110, 170, 200])
     assert len(flip_strains(np.arange(9), angle)) == 1
+
+
+def noisy_angle(rng, *, aspect_ratio, diffusion, strain):
+    """Euler steps of Jeffery's equation for the angle with rotational diffusion in the plane."""
+    step = strain[1] - strain[0]
+    angle = np.empty(len(strain))
+    angle[0] = -0.3
+    for k in range(len(strain) - 1):
+        turned = jeffery_angle(angle[k], [step], aspect_ratio)[0]
+        angle[k + 1] = turned + rng.normal(scale=np.sqrt(2 * diffusion * step))
+    return angle
+
+
+def test_turning_rates_of_noisy_runs_are_those_of_the_spheroid():
+    """Diffusion of 0.002 per strain, as of a platelet at Pe of 500, scatters flips by a fifth."""
+    rng, strain = np.random.default_rng(6), np.arange(0, 14, 0.1)
+    runs = [
+        (strain, noisy_angle(rng, aspect_ratio=0.4, diffusion=0.002, strain=strain))
+        for _ in range(12)
+    ]
+    found = turning_rates(runs)
+    assert found.flat == pytest.approx(0.16 / 1.16, abs=3 * found.flat_error)
+    assert found.upright == pytest.approx(1 / 1.16, abs=3 * found.upright_error)
+    assert found.total == pytest.approx(1, abs=3 * found.total_error)
+    assert found.total_error < 0.03
+    assert found.aspect_ratio == pytest.approx(0.4, rel=0.1)
+
+
+def test_a_particle_that_turns_more_slowly_than_jefferys_is_seen_to():
+    strain = np.arange(0, 20, 0.1)
+    slower = turning_rates([(strain, jeffery_angle(-0.3, 0.8 * strain, 0.3))])
+    assert slower.total == pytest.approx(0.8)
+    assert slower.aspect_ratio == pytest.approx(0.3)
 
 
 def test_unwrapping_starts_within_a_quarter_turn():

@@ -155,11 +155,29 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     """Images that may hold a close pair, from the smallest separation along the line of centers on.
 
-    Of two groups with centers D apart, some bead of one is within sqrt(D^2 + g_p^2 + g_q^2) of some
-    bead of the other, g being the radii of gyration: that is the mean square distance of all pairs.
+    No group is farther from its nearest other one than the two beads that face each other.
     """
     if len(groups) < 2:
         return
+    p, q, shift, line = _images_in_reach(groups, edges, periodic, cutoff)
+    tips = _facing_tips(groups, p, q, line, shift)
+    separation = np.einsum("ij,ij->i", tips, line) - _ROUNDING
+    apart = np.sqrt(np.einsum("ij,ij->i", tips, tips)) * (1 + _ROUNDING)
+    bounds = _least(apart, p, q, len(groups))
+    kept = np.flatnonzero(separation <= np.maximum(cutoff, np.maximum(bounds[p], bounds[q])))
+    for k in kept[np.argsort(separation[kept])]:
+        yield _Candidate(p[k], q[k], shift[k], line[k], separation[k], bounds)
+
+
+def _images_in_reach(
+    groups: Sequence[Array], edges: Array, periodic: Sequence[bool], cutoff: float
+) -> tuple[Indices, Indices, Array, Array]:
+    """Rows p and q of pairs of groups, the shift of q to an image, and the unit vector to there.
+
+    Of two groups with centers D apart, some bead of one is within sqrt(D^2 + g_p^2 + g_q^2) of some
+    bead of the other, g being the radii of gyration: that is the mean square distance of all pairs.
+    Images whose bounding spheres are farther than that, and than the cutoff, are left out.
+    """
     centers = np.array([group.mean(axis=0) for group in groups])
     squares = [((group - c) ** 2).sum(axis=1) for group, c in zip(groups, centers, strict=True)]
     radii = np.sqrt([square.max() for square in squares])
@@ -168,22 +186,34 @@ def _candidates(
     shifts = _images(centers[q] - centers[p], edges, periodic)
     offset = (centers[q] - centers[p])[:, None] + shifts
     distance = np.linalg.norm(offset, axis=-1)
-    bounds = np.full(len(groups), np.inf)
-    within = np.sqrt(distance.min(axis=1) ** 2 + gyration[p] + gyration[q]) * (1 + _ROUNDING)
-    np.minimum.at(bounds, p, within)
-    np.minimum.at(bounds, q, within)
+    apart = np.sqrt(distance.min(axis=1) ** 2 + gyration[p] + gyration[q]) * (1 + _ROUNDING)
+    bounds = _least(apart, p, q, len(groups))
     reach = np.maximum(cutoff, np.maximum(bounds[p], bounds[q]))
     pair, image = np.nonzero(distance - (radii[p] + radii[q])[:, None] <= reach[:, None])
-    p, q, shift = p[pair], q[pair], shifts[pair, image]
     line = offset[pair, image] / np.maximum(distance[pair, image], _ROUNDING)[:, None]
-    separation = np.einsum("ij,ij->i", shift, line)
+    return p[pair], q[pair], shifts[pair, image], line
+
+
+def _least(apart: Array, p: Indices, q: Indices, count: int) -> Array:
+    """Smallest value of each group over the pairs it is in, shape (count,)."""
+    least = np.full(count, np.inf)
+    np.minimum.at(least, p, apart)
+    np.minimum.at(least, q, apart)
+    return least
+
+
+def _facing_tips(
+    groups: Sequence[Array], p: Indices, q: Indices, line: Array, shift: Array
+) -> Array:
+    """From the bead of p that is farthest along the line to the one of q that is least far."""
+    tips = shift.copy()
     for g, group in enumerate(groups):
-        here, there = np.flatnonzero(p == g), np.flatnonzero(q == g)
-        separation[here] -= (group @ line[here].T).max(axis=0)
-        separation[there] += (group @ line[there].T).min(axis=0)
-    separation -= _ROUNDING
-    for k in np.argsort(separation):
-        yield _Candidate(p[k], q[k], shift[k], line[k], separation[k], bounds)
+        here, there = (p == g).nonzero()[0], (q == g).nonzero()[0]
+        if len(here):
+            tips[here] -= group[(group @ line[here].T).argmax(axis=0)]
+        if len(there):
+            tips[there] += group[(group @ line[there].T).argmin(axis=0)]
+    return tips
 
 
 def _images(offset: Array, edges: Array, periodic: Sequence[bool]) -> Array:

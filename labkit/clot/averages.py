@@ -16,7 +16,9 @@ References
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +30,10 @@ Array = NDArray[np.float64]
 
 MOST_STEPS_BETWEEN_SAMPLES = 5
 _GLOBAL, _VECTOR, _ARRAY = 0, 1, 2
-_COUNT, _VELOCITY, _TEMPERATURE = 1, 2, 3
 
 
 def average_commands(
-    flow: Flow, box: Sequence[float] | Array, *, bins: int, n_steps: int, files: bool = False
+    flow: Flow, box: Sequence[float] | Array, *, bins: int, n_steps: int, files: str = ""
 ) -> list[str]:
     """Return the commands that average over the next steps, counted from zero.
 
@@ -45,19 +46,19 @@ def average_commands(
         Along y.
     n_steps : int
         Steps of the run.
-    files : bool
-        Write ``profile.txt`` and ``stress.txt`` as well.
+    files : str
+        Write ``<files>.profile`` and ``<files>.stress`` as well, for `read_files`.
     """
     window = sampling(n_steps)
-    along = f"bin/1d y lower {1 / bins:.17g} units reduced"
+    along = f"bin/1d y lower {1 / bins} units reduced"
     if isinstance(flow, Channel):
-        along = f"bin/1d y 0 {box[1] / bins:.17g} bound y 0 {box[1]:.17g} units box"
+        along = f"bin/1d y 0 {box[1] / bins} bound y 0 {box[1]} units box"
     commands = [
         f"compute layers mobile chunk/atom {along}",
-        f"variable ux atom vx-{flow.rate:.17g}*y",
+        f"variable ux atom vx-{flow.rate}*y",
         'variable thermal atom "0.5*(vy*vy+vz*vz)"',
         f"fix profile mobile ave/chunk {window} layers v_ux v_thermal"
-        + (" file profile.txt" if files else ""),
+        + (f" file {files}.profile" if files else ""),
     ]
     if isinstance(flow, Channel):
         return commands
@@ -66,7 +67,7 @@ def average_commands(
         f"compute thermal all {_bias(flow, bins)}",
         "compute stress all pressure thermal",
         f"fix stress all ave/time {window} {' '.join(f'c_stress[{k}]' for k in range(1, 7))}"
-        + (" file stress.txt" if files else ""),
+        + (f" file {files}.stress" if files else ""),
     ]
 
 
@@ -98,13 +99,32 @@ def read_profile(lammps: Any, flow: Flow, box: Array, *, bins: int, border: floa
     border : float
         Height of the simulation's y = 0, a whole number of bins [rc].
     """
-    counts, velocity, temperature = (
-        np.roll(
-            [lammps.extract_fix("profile", _GLOBAL, _ARRAY, row, column) for row in range(bins)],
-            round(border / box[1] * bins),
-        )
-        for column in (_COUNT, _VELOCITY, _TEMPERATURE)
+    table = np.array(
+        [
+            [lammps.extract_fix("profile", _GLOBAL, _ARRAY, row, column) for column in range(1, 4)]
+            for row in range(bins)
+        ]
     )
+    return _profile(np.roll(table, round(border / box[1] * bins), axis=0), flow, box)
+
+
+def read_files(deck: str | os.PathLike[str], flow: Flow, box: Array) -> tuple[Array, Array | None]:
+    """Return the profile and the stress that a deck wrote, as in `Segment`; None for no stress."""
+    path = Path(deck)
+    lines = path.with_name(f"{path.name}.profile").read_text().splitlines()
+    bins = int(lines[3].split()[1])
+    table = np.array([line.split()[-3:] for line in lines[4 : 4 + bins]], dtype=float)
+    stress = path.with_name(f"{path.name}.stress")
+    return (
+        _profile(table, flow, np.asarray(box, dtype=float)),
+        np.loadtxt(stress, ndmin=2)[-1, 1:] if stress.exists() else None,
+    )
+
+
+def _profile(table: Array, flow: Flow, box: Array) -> Array:
+    """Return `Segment`'s profile from counts, relative velocities and temperatures of the bins."""
+    counts, velocity, temperature = table.T
+    bins = len(table)
     y = (np.arange(bins) + 0.5) * box[1] / bins
     density = counts * bins / np.prod(box)
     return np.column_stack([y, density, velocity + flow.rate * y, temperature])

@@ -23,7 +23,7 @@ from labkit.clot import deck, library
 from labkit.clot.averages import average_commands, end_commands, read_profile, read_stress
 from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField, require_positive
-from labkit.clot.lees_edwards import HEIGHTS, free_height, lead, wrapped
+from labkit.clot.lees_edwards import HEIGHTS, first_snapshot, free_height, lead, wrapped
 from labkit.clot.library import repacked, unpacked
 from labkit.clot.observation import Observation
 from labkit.clot.observe import observe
@@ -34,7 +34,6 @@ from labkit.clot.suspension import Suspension
 from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
-_SEEDS = 800_000_000
 
 
 class Engine:
@@ -139,7 +138,9 @@ class Engine:
         self.segments.append(segment)
         return segment
 
-    def relax(self, *, time: float = 1.0, step: float = 0.002, max_move: float = 0.02) -> None:
+    def relax(
+        self, *, time: float = 1.0, step: float = deck.RELAXATION_STEP, max_move: float = 0.02
+    ) -> None:
         """Go on with small moves, which lets the energy of the built state flow into the plasma.
 
         Parameters
@@ -162,7 +163,7 @@ class Engine:
         self._command(
             *self._plan_commands(plan, True),
             "unfix motion",
-            f"fix motion mobile nve/limit {max_move:.17g}",
+            f"fix motion mobile nve/limit {max_move}",
         )
         self._advance(plan, n_steps)
         self._command("unfix motion", deck.MOTION)
@@ -208,11 +209,7 @@ class Engine:
             return
         if isinstance(self.flow, Shear):
             self._command(deck.tilt_command(snapshot.tilt))
-        for name in ("x", "v", "image"):
-            library.scatter(self._lammps, name, getattr(snapshot, name))
-        if library.n_ranks() > 1:
-            self._command(deck.REDISTRIBUTE)
-        self.time, self.n_segments = snapshot.time, snapshot.n_segments
+        self._place(snapshot)
 
     def observe(self) -> Observation:
         """Return what is known about the platelets now."""
@@ -237,6 +234,13 @@ class Engine:
                 ),
                 *deck.flow_commands(self.flow, self._box, self.forcefield),
             )
+        self._place(snapshot)
+
+    def _place(self, snapshot: Snapshot) -> None:
+        for name in ("x", "v", "image"):
+            library.scatter(self._lammps, name, getattr(snapshot, name))
+        if library.n_ranks() > 1:
+            self._command(deck.REDISTRIBUTE)
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 
     def _check(self, snapshot: Snapshot) -> None:
@@ -258,14 +262,13 @@ class Engine:
             )
 
     def _plan_commands(self, plan: StepPlan, noise: bool) -> list[str]:
-        words = np.random.SeedSequence([self.seed, self.n_segments]).generate_state(1)
         return deck.plan_commands(
             plan,
             self.forcefield,
             platelets=self.suspension.n_platelets > 0,
             walls=isinstance(self.flow, Channel),
             noise=noise,
-            seed=1 + int(words[0]) % _SEEDS,
+            seed=deck.noise_seed(self.seed, self.n_segments),
             correct_noise=self._noise_rule,
         )
 
@@ -374,17 +377,3 @@ class _BlownUpError(Exception):
     def __init__(self, reason: str, *, step: int) -> None:
         super().__init__(reason)
         self.step = step
-
-
-def first_snapshot(
-    suspension: Suspension, forcefield: ForceField, flow: Flow, *, seed: int = 0
-) -> Snapshot:
-    """Return a suspension at rest in the flow, with thermal velocities and no net momentum."""
-    generator = np.random.default_rng([seed, 0])
-    v = generator.normal(scale=np.sqrt(forcefield.kT), size=suspension.positions.shape)
-    v -= v.mean(axis=0)
-    v[:, 0] += flow.rate * suspension.positions[:, 1]
-    box = np.array(suspension.box, dtype=float)
-    image = np.zeros(v.shape, dtype=np.int32)
-    x, v, image = wrapped(suspension.positions, v, image, box, rate=flow.rate)
-    return Snapshot(x=x, v=v, image=image, box=box)

@@ -32,7 +32,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from labkit.clot.flows import Flow
+from labkit.clot.forcefield import ForceField
 from labkit.clot.plans import StepPlan
+from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
 
 Array = NDArray[np.float64]
@@ -129,3 +132,17 @@ def free_height(suspension: Suspension, y: Array, height: float, *, n_heights: i
     above = (places - low) % height
     depth = np.minimum(above, high - low - above)
     return int(np.argmin(np.maximum(depth + _REACH, 0).sum(axis=1)))
+
+
+def first_snapshot(
+    suspension: Suspension, forcefield: ForceField, flow: Flow, *, seed: int = 0
+) -> Snapshot:
+    """Return a suspension at rest in the flow, with thermal velocities and no net momentum."""
+    generator = np.random.default_rng([seed, 0])
+    v = generator.normal(scale=np.sqrt(forcefield.kT), size=suspension.positions.shape)
+    v -= v.mean(axis=0)
+    v[:, 0] += flow.rate * suspension.positions[:, 1]
+    box = np.array(suspension.box, dtype=float)
+    image = np.zeros(v.shape, dtype=np.int32)
+    x, v, image = wrapped(suspension.positions, v, image, box, rate=flow.rate)
+    return Snapshot(x=x, v=v, image=image, box=box)

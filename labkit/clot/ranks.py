@@ -322,7 +322,8 @@ def _drive(job: Job, folder: Path) -> None:
         end = engine.snapshot()
     if _rank() == 0:
         end.save(folder / "end.npz")
-        np.savez(folder / "result.npz", **{k: np.asarray(v, float) for k, v in rows.items()})
+        arrays: dict[str, Any] = {name: np.asarray(row, float) for name, row in rows.items()}
+        np.savez(folder / "result.npz", **arrays)
 
 
 def _rank() -> int:
@@ -332,7 +333,7 @@ def _rank() -> int:
     return int(MPI.COMM_WORLD.rank)
 
 
-def _arrays(suspension: Suspension) -> dict[str, NDArray[Any]]:
+def _arrays(suspension: Suspension) -> dict[str, Any]:
     fields = dataclasses.fields(suspension)
     return {item.name: np.asarray(getattr(suspension, item.name)) for item in fields}
 

@@ -104,10 +104,11 @@ def properties(
         if suspension is not None and forcefield is not None:
             snapshots = [s for s in run.snapshots if s.time >= start + skip - 1e-9]
             values |= _of_snapshots(snapshots or run.snapshots[-1:], suspension, forcefield)
-    stress = getattr(run, "stress", None)
-    if stress is not None and flow is not None and flow.rate > 0:
-        used = np.array([o.time for o in run.observations[:-1]]) >= start + skip - 1e-9
-        values["viscosity"] = -float(np.mean(stress[used[: len(stress)], 3])) / flow.rate
+    if run.stress is not None and flow is not None and flow.rate > 0:
+        begins = np.array([o.time for o in run.observations[: len(run.stress)]])
+        used = run.stress[begins >= start + skip - 1e-9]
+        if len(used):
+            values["viscosity"] = -float(used[:, 3].mean()) / flow.rate
     return pd.Series(values, dtype=float)
 
 

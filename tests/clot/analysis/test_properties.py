@@ -71,6 +71,12 @@ def test_time_before_skip_counts_for_nothing_but_the_flip():
     assert everything["first_flip_strain"] == later["first_flip_strain"]
 
 
+def test_a_run_without_a_whole_segment_after_skip_has_no_viscosity():
+    found = properties(tumbling_run(), flow=Shear(RATE), skip=400.0)
+    assert "viscosity" not in found
+    assert found["platelet_temperature"] == pytest.approx(0.1)
+
+
 def test_a_run_that_ends_before_the_flip_does_not_tell_when_it_is():
     assert np.isnan(properties(tumbling_run(until=50.0), flow=Shear(RATE))["first_flip_strain"])
 

@@ -28,6 +28,7 @@ from labkit.clot.plans import StepPlan
 from labkit.clot.state import Snapshot
 from labkit.clot.styles import pair_styles, plasma_style, run_style
 from labkit.clot.suspension import Suspension
+from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 
@@ -99,33 +100,25 @@ def write_input(
     require_whole("bins", bins, low=1)
     n_steps = plan.n_fluid_steps(time)
     target = Path(path).expanduser()
+    name = target.name
+    if len(name.split()) != 1:
+        raise ParameterError(f"path={name!r} is not allowed; LAMMPS needs a name without spaces.")
     require_folder("path", target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
-    name = target.name
     start = snapshot or first_snapshot(suspension, forcefield, flow, seed=seed)
-    single = StepPlan.single(RELAXATION_STEP)
-    forces = {"platelets": suspension.n_platelets > 0, "walls": isinstance(flow, Channel)}
+    averages = average_commands(flow, start.box, bins=bins, n_steps=n_steps, files=name)
     commands = [
         *_NOTES.format(name=name, plan=plan, h4=plan.fluid, time=time).splitlines(),
         f"if \"$(is_active(package,kokkos))\" then 'print \"{NO_KOKKOS}\"' 'quit 1'",
         *header(suspension, forcefield, flow, data=f"{name}.data"),
         *flow_commands(flow, start.box, forcefield),
-    ]
-    if snapshot is None and suspension.n_platelets:
-        commands += [
-            *plan_commands(single, forcefield, **forces, seed=noise_seed(seed, 0)),
-            *["unfix motion", "fix motion mobile nve/limit 0.02"],
-            *_stretch(flow, single, start.box, f"run {round(1 / RELAXATION_STEP)}"),
-            *["unfix motion", MOTION],
-        ]
-    averages = average_commands(flow, start.box, bins=bins, n_steps=n_steps, files=name)
-    run = f"run {n_steps}"
-    commands += [
-        *plan_commands(plan, forcefield, **forces, seed=noise_seed(seed, 1)),
+        *_tilted_ahead(flow, plan, start),
+        *([] if snapshot else _relaxation(suspension, forcefield, flow, seed)),
+        *_forces(plan, suspension, forcefield, flow, noise_seed(seed, 1)),
         *guard_commands(suspension, plan, error="hard"),
         f"thermo {max(1, n_steps // 20)}",
-        *_stretch(flow, plan, start.box, run),
-        *_stretch(flow, plan, start.box, *averages, run),
+        *_sheared(flow, f"run {n_steps}"),
+        *_sheared(flow, *averages, f"run {n_steps}"),
         f"write_data {name}.end",
     ]
     replace_text(target.with_name(f"{name}.data"), data_file(suspension, start, forcefield, flow))
@@ -133,19 +126,33 @@ def write_input(
     return target
 
 
-def _stretch(flow: Flow, plan: StepPlan, box: Array, *run: str) -> list[str]:
-    """Return the commands of a run, with the box sheared and tilted ahead."""
+def _forces(
+    plan: StepPlan, suspension: Suspension, forcefield: ForceField, flow: Flow, seed: int
+) -> list[str]:
+    platelets, walls = suspension.n_platelets > 0, isinstance(flow, Channel)
+    return plan_commands(plan, forcefield, platelets=platelets, walls=walls, seed=seed)
+
+
+def _relaxation(suspension: Suspension, forcefield: ForceField, flow: Flow, seed: int) -> list[str]:
+    plan = StepPlan.single(RELAXATION_STEP)
+    return [
+        *_forces(plan, suspension, forcefield, flow, noise_seed(seed, 0)),
+        *small_moves(0.02),
+        *_sheared(flow, f"run {plan.n_fluid_steps(1.0)}"),
+        *["unfix motion", MOTION],
+    ]
+
+
+def _tilted_ahead(flow: Flow, plan: StepPlan, start: Snapshot) -> list[str]:
+    ahead = lead(plan, rate=flow.rate, height=float(start.box[1]))
+    return [tilt_command(start.tilt + ahead)] if isinstance(flow, Shear) else []
+
+
+def _sheared(flow: Flow, *run: str) -> list[str]:
+    """Return the commands of a run, with the box sheared where the flow says so."""
     if not isinstance(flow, Shear):
         return ["reset_timestep 0", *run]
-    ahead = lead(plan, rate=flow.rate, height=float(box[1]))
-    return [
-        "reset_timestep 0",
-        f"change_box all xy delta {ahead} units box",
-        shear_command(flow.rate),
-        *run,
-        "unfix shear",
-        f"change_box all xy delta {-ahead} units box",
-    ]
+    return ["reset_timestep 0", shear_command(flow.rate), *run, "unfix shear"]
 
 
 def header(
@@ -303,6 +310,11 @@ def noise_seed(seed: int, n_segments: int) -> int:
     """Return the seed of a segment's noise, from 1, given the engine's and the segments before."""
     words = np.random.SeedSequence([seed, n_segments]).generate_state(1)
     return 1 + int(words[0]) % _SEEDS
+
+
+def small_moves(max_move: float) -> list[str]:
+    """Return the commands that let no particle move farther in a step than this [rc]."""
+    return ["unfix motion", f"fix motion mobile nve/limit {max_move}"]
 
 
 def tilt_command(tilt: float) -> str:

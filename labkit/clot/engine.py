@@ -160,11 +160,7 @@ class Engine:
         require_positive("max_move", max_move)
         plan = StepPlan.single(step)
         n_steps = plan.n_fluid_steps(time)
-        self._command(
-            *self._plan_commands(plan, True),
-            "unfix motion",
-            f"fix motion mobile nve/limit {max_move}",
-        )
+        self._command(*self._plan_commands(plan, True), *deck.small_moves(max_move))
         self._advance(plan, n_steps)
         self._command("unfix motion", deck.MOTION)
         self.time += n_steps * step

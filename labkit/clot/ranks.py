@@ -44,6 +44,7 @@ Array = NDArray[np.float64]
 _LAUNCHER_VARIABLE = "LABKIT_MPIRUN_PARENT"
 _OF_ANOTHER_MPI = ("PMI", "PMIX", "HYDI", "HYDRA", "MPI_LOCAL", "MPIEXEC", "MPIR_CVAR")
 _LOG_LINES = 15
+_PLAIN = ("time", "segment", "relax", "seed", "noise", "bins")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,6 +64,8 @@ class Job:
     seed : int
     snapshot : Snapshot, optional
         Where to start.
+    noise : bool
+        False sets the temperature of every thermostat to zero; friction stays.
     bins : int, optional
         Average profile and stress over each segment, with this number of bins along y.
     """
@@ -76,6 +79,7 @@ class Job:
     relax: float = 0.0
     seed: int = 0
     snapshot: Snapshot | None = None
+    noise: bool = True
     bins: int | None = None
 
     def save(self, folder: Path) -> None:
@@ -84,7 +88,7 @@ class Job:
             "forcefield": dataclasses.asdict(self.forcefield),
             "flow": {"name": type(self.flow).__name__, **dataclasses.asdict(self.flow)},
             "plan": dataclasses.asdict(self.plan),
-            **{name: getattr(self, name) for name in ("time", "segment", "relax", "seed", "bins")},
+            **{name: getattr(self, name) for name in _PLAIN},
             "starts_at_snapshot": self.snapshot is not None,
         }
         np.savez(folder / "suspension.npz", **_arrays(self.suspension))
@@ -311,7 +315,7 @@ def _drive(job: Job, folder: Path) -> None:
         if job.relax:
             engine.relax(time=job.relax)
         for _ in range(round(job.time / job.segment)):
-            segment = engine.run(job.plan, job.segment, bins=job.bins)
+            segment = engine.run(job.plan, job.segment, noise=job.noise, bins=job.bins)
             seen = engine.observe()
             rows["time"].append(engine.time)
             rows["temperature"].append(seen.temperature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,11 +59,10 @@ def velocity_profile(
     return ax
 
 
-def _mean_profile(profiles: ArrayLike | Segment | Sequence[Segment]) -> NDArray[np.float64]:
-    several = [profiles] if isinstance(profiles, Segment) else profiles
-    if isinstance(several, Sequence) and all(isinstance(one, Segment) for one in several):
-        several = [one.profile for one in several if isinstance(one, Segment)]
-    table = np.asarray([[]] if any(one is None for one in several) else several, dtype=float)
+def _mean_profile(profiles: Any) -> NDArray[np.float64]:
+    given = [profiles] if isinstance(profiles, Segment) else profiles
+    rows = [one.profile if isinstance(one, Segment) else one for one in given]
+    table = np.empty(0) if any(row is None for row in rows) else np.asarray(rows, dtype=float)
     table = table.mean(axis=0) if table.ndim == 3 else table
     if table.ndim != 2 or table.shape[1] != 4:
         raise ParameterError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
+from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
@@ -149,6 +150,32 @@ def _crossings(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     shared = [Bbox.intersection(box, other) for other in taken]
     area = sum(part.width * part.height for part in shared if part is not None)
     return area + (0.0 if inside.x0 <= box.x0 and box.x1 <= inside.x1 else 1e4)
+
+
+def step_axis(ax: Axes, steps: Iterable[float]) -> None:
+    """Vertical axis for steps of plans: logarithmic, with these ticks and room above and below."""
+    values = sorted(set(steps))
+    ax.set_yscale("log")
+    ax.set_yticks(_spread_ticks(values))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(values[0] / 1.25, values[-1] * 1.25)
+    ax.grid(axis="y")
+
+
+def _spread_ticks(values: Iterable[float]) -> list[float]:
+    """Values with room for their labels on a logarithmic axis, from the largest down.
+
+    Examples
+    --------
+    >>> _spread_ticks([0.02, 0.005, 0.0025, 0.0024])
+    [0.02, 0.005, 0.0025]
+    """
+    kept: list[float] = []
+    for value in sorted(values, reverse=True):
+        if not kept or kept[-1] / value > 1.3:
+            kept.append(value)
+    return kept
 
 
 def whiskers(frame: pd.DataFrame, column: str) -> list[Any] | None:

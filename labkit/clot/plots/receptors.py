@@ -27,7 +27,7 @@ def receptor_potential(receptors: Receptors, *, title: str = "", ax: Axes | None
         The parabola of its stiffness, 2 D alpha^2, is pale: its curvature limits the step.
     """
     ax = new_axes(ax, width_in=5.6, height_in=3.0)
-    r = np.linspace(0.4, receptors.cutoff, 300)
+    r = np.linspace(0.4, receptors.cutoff, 300, dtype=np.float64)
     stiff = receptors.D * ((receptors.alpha * (r - receptors.r0)) ** 2 - 1)
     ax.plot(r, stiff, color=pale(MODEL, 0.35), label="harmonic at the minimum")
     ax.plot(r, receptor_energy(receptors, r), color=MODEL, label="Morse potential")

@@ -60,8 +60,8 @@ def scaling_figure(
 def _stack(ax: Axes, projections: Sequence[Projection]) -> None:
     ranks = np.array([item.ranks for item in projections], dtype=float)
     parts = [[1e3 * getattr(item, name) for item in projections] for name in PARTS]
-    shown = {"colors": [c for _, c in PARTS.values()], "labels": [n for n, _ in PARTS.values()]}
-    ax.stackplot(ranks, parts, **shown, linewidth=0)
+    names, colors = zip(*PARTS.values(), strict=True)
+    ax.stackplot(ranks, parts, labels=names, colors=colors, linewidth=0)
     low, middle, high = (
         1e3 * np.array([getattr(item, name) for item in projections])
         for name in ("low", "seconds", "high")

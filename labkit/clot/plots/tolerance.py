@@ -12,7 +12,7 @@ from labkit.clot.forcefield import require_positive
 from labkit.clot.labels import LabelTable
 from labkit.clot.plans import StepPlan
 from labkit.clot.plots.colors import INK, WRONG
-from labkit.clot.plots.marks import legend_beside, panels
+from labkit.clot.plots.marks import legend_beside, panels, step_axis
 from labkit.errors import ParameterError
 from labkit.viz.colors import ColorScale
 
@@ -20,12 +20,13 @@ ALLOWED = 0.05
 """Share of labels above the tolerance that a fixed plan may have and still count as safe."""
 
 
-def cheapest_plans(labels: LabelTable, tolerance: float) -> pd.DataFrame:
+def cheapest_plans(table: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     """Coarsest plan within a tolerance at every labeled state: what no controller can beat.
 
     Parameters
     ----------
-    labels : LabelTable
+    table : DataFrame
+        Of `LabelTable.frame`.
     tolerance : float
         Largest error of a platelet's beads in a window [rc].
 
@@ -36,27 +37,34 @@ def cheapest_plans(labels: LabelTable, tolerance: float) -> pd.DataFrame:
         where none is within the tolerance.
     """
     require_positive("tolerance", tolerance)
-    table = labels.frame
-    errors = table.pivot_table(index=["trajectory", "time"], columns="rung", values="error")
-    right = errors.to_numpy(dtype=float) <= tolerance
+    errors = table.set_index(["trajectory", "time", "rung"])["error"].unstack()
+    values = errors.to_numpy(dtype=float)
+    right = values <= tolerance
     coarsest = right.shape[1] - 1 - np.argmax(right[:, ::-1], axis=1)
     rung = np.where(right.any(axis=1), coarsest, 0)
-    chosen = errors.to_numpy(dtype=float)[np.arange(len(rung)), rung]
+    chosen = values[np.arange(len(rung)), rung]
     return errors.index.to_frame(index=False).assign(rung=rung, error=chosen)
 
 
-def safest_fixed(labels: LabelTable, tolerance: float, *, allowed: float = ALLOWED) -> int:
+def safest_fixed(table: pd.DataFrame, tolerance: float, *, allowed: float = ALLOWED) -> int:
     """Coarsest plan that is above the tolerance at no more than a share of the labels.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `LabelTable.frame`.
+    tolerance : float
+        [rc]
+    allowed : float
+        Share.
 
     Returns
     -------
     int
         Its rung; 0, the finest, where none is.
     """
-    table = labels.frame
     late = (table["error"] > tolerance).groupby(table["rung"]).mean()
-    fine = late.index[late.to_numpy() <= allowed]
-    return int(max(fine, default=0))
+    return int(max(late.index[late.to_numpy() <= allowed], default=0))
 
 
 def evaluations_a_unit(plan: StepPlan, level: str = "nonbonded") -> float:
@@ -97,23 +105,26 @@ def label_trace(
     for rung, rows in own.groupby("rung"):
         color = ramp.color(float(rung))
         upper.plot(rows["time"], rows["error"], color=color, label=str(labels.plans[int(rung)]))
-    upper.axhline(tolerance, color=INK, linestyle="--", linewidth=1.2)
+    upper.axhline(tolerance, color=INK, linestyle="--", linewidth=1.2, label="tolerance")
     upper.set_yscale("log")
     upper.set_ylabel("error of a platelet's\nbeads (rc)")
     legend_beside(upper, title="fluid / interface /\nnonbonded / bonded", fontsize=8.5)
     upper.set_title(title)
-    _picks(lower, labels, trajectory, tolerance)
+    _picks(lower, labels, table, trajectory, tolerance)
     return figure
 
 
-def _picks(ax: Axes, labels: LabelTable, trajectory: str, tolerance: float) -> None:
-    picks = cheapest_plans(labels, tolerance)
-    picks = picks[picks["trajectory"] == trajectory]
+def _picks(
+    ax: Axes, labels: LabelTable, table: pd.DataFrame, trajectory: str, tolerance: float
+) -> None:
+    picks = cheapest_plans(table[table["trajectory"] == trajectory], tolerance)
     steps = [labels.plans[rung].nonbonded for rung in picks["rung"]]
-    ax.step(picks["time"], steps, where="post", color=INK, label="coarsest within")
-    fixed = labels.plans[safest_fixed(labels, tolerance)].nonbonded
-    ax.axhline(fixed, color=WRONG, linewidth=1.4, linestyle=":", label="safe at all times")
-    ax.set_yscale("log")
-    ax.set_ylabel("nonbonded\nstep")
+    ax.step(picks["time"], steps, where="post", color=INK, label="coarsest that is right now")
+    fixed = labels.plans[safest_fixed(table, tolerance)].nonbonded
+    words = f"coarsest that is right\nat {100 * (1 - ALLOWED):.0f} % of all states"
+    ax.axhline(fixed, color=WRONG, linewidth=1.6, linestyle=":", label=words)
+    step_axis(ax, {plan.nonbonded for plan in labels.plans})
+    ax.margins(x=0.01)
+    ax.set_ylabel("nonbonded step\n(DPD units)")
     ax.set_xlabel("time (DPD units)")
-    legend_beside(ax)
+    legend_beside(ax, fontsize=8.5)

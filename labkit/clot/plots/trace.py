@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
 
 from labkit.clot.control.run_storage import Run
 from labkit.clot.observation import Observation
 from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.plots.colors import INK, LEVEL_COLORS, REGIME_COLORS, pale
-from labkit.clot.plots.marks import legend_below, legend_beside, panels
+from labkit.clot.plots.marks import legend_below, legend_beside, panels, step_axis
 from labkit.errors import ParameterError
 from labkit.viz.style import PALETTE, new_axes
 
@@ -123,26 +122,7 @@ def _steps(ax: Axes, times: np.ndarray, plans: Sequence[StepPlan]) -> None:
             linewidth=3.4 - 0.6 * number,
             label=level,
         )
-    ax.set_yscale("log")
-    ax.set_yticks(_spread_ticks({step for plan in plans for step in plan.steps}))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.grid(axis="y")
-
-
-def _spread_ticks(values: Iterable[float]) -> list[float]:
-    """Values with room for their labels on a logarithmic axis, from the largest down.
-
-    Examples
-    --------
-    >>> _spread_ticks([0.02, 0.005, 0.0025, 0.0024])
-    [0.02, 0.005, 0.0025]
-    """
-    kept: list[float] = []
-    for value in sorted(values, reverse=True):
-        if not kept or kept[-1] / value > 1.3:
-            kept.append(value)
-    return kept
+    step_axis(ax, {step for plan in plans for step in plan.steps})
 
 
 def contacts_in_time(

@@ -171,17 +171,19 @@ class LearnedController:
         ParameterError
             Segments of another length than in the training.
         """
-        now = self._allowed(history, forcefield)
+        length = self.network.length
+        check_segments(history, self.network)
+        features = recent_features(history, kT=forcefield.kT, length=length + 1)
+        now = self._allowed(features[-length:], forcefield)
         if len(history) == 1:
             return now
-        before = self._allowed(history[:-1], forcefield)
+        before = self._allowed(features[:-1], forcefield)
         if before.rung < now.rung:
             return Decision(before.plan, before.rung, "waiting", now.errors)
         return now
 
-    def _allowed(self, history: Sequence[Observation], forcefield: ForceField) -> Decision:
-        check_segments(history, self.network)
-        features = recent_features(history, kT=forcefield.kT, length=self.network.length)
+    def _allowed(self, features: Array, forcefield: ForceField) -> Decision:
+        """Return the choice for one moment, however the one before it was."""
         unknown = unseen(features, forcefield, self.network)
         if unknown:
             nothing = np.full(len(self.plans), np.nan)

@@ -1,63 +1,17 @@
 import math
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
-from labkit.clot.engine import Engine
-from labkit.clot.forcefield import ForceField, Interface, Plasma
 from labkit.clot.labels import (
-    LabelSettings,
-    LabelTable,
-    Trajectory,
-    TrajectoryLabels,
     bead_errors,
     local_errors,
-    merged,
 )
-from labkit.clot.flows import Quiescent
 from labkit.clot.plans import StepPlan
-from labkit.clot.scenes import equilibrate, scene
-from labkit.clot.simulation import EngineError, Segment
-from labkit.clot.state import Snapshot
-from labkit.errors import ParameterError
 
-
-class Oscillator:
-    """x'' = -omega^2 x along x for one particle, integrated by velocity Verlet."""
-
-    def __init__(self, omega):
-        self.omega, self.time, self.segments = omega, 0.0, []
-        self.suspension = SimpleNamespace(n_platelets=1, n_beads=1, beads=lambda p: slice(0, 1))
-        self.x, self.v = 1.0, 0.0
-
-    def run(self, plan, time, *, noise=True, bins=None):
-        h = plan.fluid
-        for _ in range(plan.n_fluid_steps(time)):
-            self.v -= h / 2 * self.omega**2 * self.x
-            self.x += h * self.v
-            self.v -= h / 2 * self.omega**2 * self.x
-        if not math.isfinite(self.x) or abs(self.x) > 10:
-            raise EngineError("blew up")
-        evaluations = plan.evaluations(time)
-        self.segments.append(
-            Segment(
-                plan=plan,
-                start=self.time,
-                time=time,
-                evaluations=evaluations,
-                cpu_seconds=0.0,
-                wall_seconds=0.0,
-            )
-        )
-        self.time += time
-
-    def snapshot(self):
-        x, v = (np.array([[value, 0.0, 0.0]]) for value in (self.x, self.v))
-        return Snapshot(x, v, np.zeros((1, 3), dtype=np.int32), np.ones(3), time=self.time)
-
-    def restore(self, snapshot):
-        self.x, self.v, self.time = snapshot.x[0, 0], snapshot.v[0, 0], snapshot.time
+Oscillator = runpy.run_path(str(Path(__file__).parent / "oscillator.py"))["Oscillator"]
 
 
 def verlet(omega, h, time):
@@ -103,9 +57,7 @@ def test_a_plan_that_blows_up_has_an_infinite_error():
 
 
 def test_the_error_of_a_platelet_is_the_rms_of_its_own_beads():
-    suspension = SimpleNamespace(
-        n_platelets=2, beads=lambda p: [slice(0, 2), slice(2, 4)][p]
-    )
+    suspension = SimpleNamespace(n_platelets=2, beads=lambda p: [slice(0, 2), slice(2, 4)][p])
     truth = np.zeros((6, 3))
     moved = truth.copy()
     moved[0] = [3.0, 4.0, 0.0]

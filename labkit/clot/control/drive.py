@@ -158,8 +158,9 @@ class _Progress:
         self.barred: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Start where the engine is."""
+        """Start where the engine is, from a restored state as a resumed run does."""
         self.start = self.engine.snapshot()
+        self.engine.restore(self.start)
         self.history.append(self.engine.observe())
 
     def go_on(self, run: Run, setting: Mapping[str, Any]) -> None:

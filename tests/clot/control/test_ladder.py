@@ -1,3 +1,4 @@
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,7 @@ def test_the_default_ladder_keeps_every_cap(n_plans):
 
 def test_every_level_is_evaluated_less_often_up_the_ladder():
     counts = [list(each.evaluations(1.0).values()) for each in ladder(CAPS)]
-    for fine, coarse in zip(counts, counts[1:], strict=False):
+    for fine, coarse in itertools.pairwise(counts):
         assert all(few <= many for few, many in zip(coarse, fine, strict=True))
         assert sum(coarse) < sum(fine)
 

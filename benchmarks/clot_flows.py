@@ -183,7 +183,8 @@ def report_plasma(folder: Path) -> None:
     from_driven = mean_interval([fit.viscosity.estimate for fit in fits])
     difference = from_driven.estimate / from_shear.estimate - 1
     print(
-        f"viscosity, reverse Poiseuille           {from_driven}   off by {difference:+.1%}   bar: 8 %"
+        f"viscosity, reverse Poiseuille           {from_driven}   off by {difference:+.1%}   "
+        "bar: 8 %"
     )
     print(f"rms distance from the parabola          {np.mean([fit.rms for fit in fits]):.1%}")
     report_startup(started, from_shear.estimate)

@@ -214,7 +214,7 @@ def _collision(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Sus
     platelet = _platelet(choices)
     a, c = _axes(choices)
     box = _box(choices, _smallest_box(choices))
-    apart = np.array([-1.25 * a, c + 0.75, 0.0])
+    apart = np.array([-1.35 * a, c + 0.75, 0.0])
     placed = [Placed(platelet, box / 2 + side * apart, (0.6, 1.0, 0.0)) for side in (1, -1)]
     suspension = _build(box, placed, forcefield, seed)
     return suspension, f"Two platelets that meet in {_plasma_of(suspension)}."

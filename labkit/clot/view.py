@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-BUDGET = 24_000
-"""Vertices of all times together: about 1.5 MB of HTML."""
+BUDGET, LIMIT = 24_000, 90_000
+"""Vertices of all times together that meshes are thinned out to, and above which times are left
+out: about 20 bytes of HTML each."""
 FEWEST, MOST = 24, 150
 """Vertices of one membrane."""
 TURN_DEG = (18.0, -24.0)
@@ -151,9 +152,11 @@ def film(
 ) -> list[Picture]:
     """Return colored platelets at several times; arguments as in `show_platelets`.
 
-    Meshes are thinned out until all times together have `BUDGET` vertices.
+    Meshes are thinned out until all times together have `BUDGET` vertices, or each membrane has
+    `FEWEST`; where that is still too many, times are left out evenly.
     """
     states = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
+    states = spread(states, max(2, LIMIT // max(1, FEWEST * suspension.n_platelets)))
     most = BUDGET // max(1, len(states) * suspension.n_platelets)
     meshes = surfaces(states, suspension, most_vertices=int(np.clip(most, FEWEST, MOST)))
     options: dict[str, Any] = {"forcefield": forcefield, "flow": flow}
@@ -174,6 +177,13 @@ def film(
         )
         for state, mesh, value in zip(states, meshes, values, strict=True)
     ]
+
+
+def spread(states: Sequence[Snapshot], most: int) -> list[Snapshot]:
+    """Return at most so many states, evenly spaced, the first and the last among them."""
+    if len(states) <= most:
+        return list(states)
+    return [states[k] for k in np.linspace(0, len(states) - 1, most).round().astype(int)]
 
 
 def _colors(surface: Surface, values: Array, scale: ColorScale | None) -> list[str]:

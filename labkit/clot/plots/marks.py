@@ -178,14 +178,14 @@ def _spread_ticks(values: Iterable[float]) -> list[float]:
     return kept
 
 
-def whiskers(frame: pd.DataFrame, column: str) -> list[Any] | None:
+def whiskers(frame: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
     """Distances from a column to its ``_low`` and ``_high``, as matplotlib wants them."""
     if f"{column}_low" not in frame or f"{column}_high" not in frame:
         return None
     middle = frame[column].to_numpy(dtype=float)
     low = middle - frame[f"{column}_low"].to_numpy(dtype=float)
     high = frame[f"{column}_high"].to_numpy(dtype=float) - middle
-    return [low.clip(min=0), high.clip(min=0)]
+    return np.array([low.clip(min=0), high.clip(min=0)])
 
 
 def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:

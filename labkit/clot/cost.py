@@ -138,21 +138,33 @@ class CostModel:
         return sum(self.parts(plan, time, n_segments=n_segments).values())
 
 
-def probe_plans(plan: StepPlan) -> tuple[StepPlan, ...]:
-    """Return plans around one whose costs tell the levels apart: each has one ratio doubled."""
-    h4, h3, h2, h1 = plan.steps
-    halved = (
-        (h4, h3, h2, h1),
-        (h4, h3, h2, h1 / 2),
-        (h4, h3, h2 / 2, h1 / 2),
-        (h4, h3 / 2, h2 / 2, h1 / 2),
-        (h4 / 2, h3 / 2, h2 / 2, h1 / 2),
-    )
-    return tuple(StepPlan(**dict(zip(LEVELS, steps, strict=True))) for steps in halved)
+def probe_plans(plan: StepPlan, *, factor: int = 4) -> tuple[StepPlan, ...]:
+    """Return plans whose costs tell the levels apart: one, and three with one ratio enlarged.
+
+    Parameters
+    ----------
+    plan : StepPlan
+        Best with four different steps, as levels of the same step are run as one, which is
+        cheaper than the sum of their prices.
+    factor : int
+        By which a ratio is enlarged; all steps below it shrink.
+
+    Examples
+    --------
+    >>> coarse = StepPlan(fluid=0.02, interface=0.01, nonbonded=0.01, bonded=0.005)
+    >>> [plan.ratios for plan in probe_plans(coarse)]
+    [(2, 1, 2), (8, 1, 2), (2, 4, 2), (2, 1, 8)]
+    """
+    require_whole("factor", factor, low=2)
+    probes = [plan]
+    for first in range(1, len(LEVELS)):
+        steps = [h / factor if k >= first else h for k, h in enumerate(plan.steps)]
+        probes.append(StepPlan(**dict(zip(LEVELS, steps, strict=True))))
+    return tuple(probes)
 
 
 def measure_costs(
-    engine: Simulation, plans: Sequence[StepPlan], *, steps: int = 40, repeats: int = 3
+    engine: Simulation, plans: Sequence[StepPlan], *, steps: int = 20, repeats: int = 2
 ) -> list[Segment]:
     """Run plans in turn, and return the segments for `CostModel.fit`.
 
@@ -162,7 +174,7 @@ def measure_costs(
         In equilibrium. It is left in the state that it had.
     plans : sequence of StepPlan
     steps : int
-        Fluid steps of the short segments; the long ones have four times as many.
+        Fluid steps of the short segments; the long ones have three times as many.
     repeats : int
         Rounds over all plans and both lengths, so that a change of the machine's speed meets all.
     """
@@ -171,7 +183,7 @@ def measure_costs(
     snapshot = engine.snapshot()
     measured = []
     for _ in range(repeats):
-        for length in (steps, 4 * steps):
+        for length in (steps, 3 * steps):
             for plan in plans:
                 engine.restore(snapshot)
                 measured.append(engine.run(plan, length * plan.fluid))

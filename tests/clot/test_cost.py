@@ -51,8 +51,10 @@ def test_planted_prices_are_found():
 
 
 def test_probes_tell_all_levels_apart():
-    """Four plans with one ratio doubled each and the plan itself: five independent counts."""
-    counts = [[1, *plan.evaluations(0.4).values()] for plan in probe_plans(PLAN)]
+    """A plan and three with one ratio enlarged each, over two times: five independent counts."""
+    counts = [
+        [1, *plan.evaluations(time).values()] for plan in probe_plans(PLAN) for time in (0.4, 1.6)
+    ]
     assert np.linalg.matrix_rank(np.array(counts, dtype=float)) == 5
 
 
@@ -124,6 +126,6 @@ def test_a_running_engine_is_priced_and_left_where_it_was():
         before = engine.snapshot()
         segments = measure_costs(engine, probe_plans(PLAN), steps=5, repeats=1)
         np.testing.assert_array_equal(engine.snapshot().x, before.x)
-    assert [s.evaluations["fluid"] for s in segments] == [5] * 5 + [20] * 5
-    assert segments[1].evaluations["bonded"] == 2 * segments[0].evaluations["bonded"]
+    assert [s.evaluations["fluid"] for s in segments] == [5] * 4 + [15] * 4
+    assert segments[3].evaluations["bonded"] == 4 * segments[0].evaluations["bonded"]
     assert CostModel.fit(segments).predict(PLAN, 1.0) > 0

@@ -21,6 +21,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,7 +198,7 @@ class Trajectory:
     def name(self) -> str:
         """For a file: scene, changes and seed."""
         changes = [f"{key}{value}" for key, value in sorted(self.changes.items())]
-        return "-".join([self.scene, *changes, f"seed{self.seed}"])
+        return re.sub(r"[^\w.-]+", "_", "-".join([self.scene, *changes, f"seed{self.seed}"]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -277,7 +278,8 @@ class LabelTable:
         }
         for number, labels in enumerate(self.trajectories):
             columns = {**observation_arrays(labels.observations), **_label_arrays(labels)}
-            arrays |= {f"{number}/{name}": _single(values) for name, values in columns.items()}
+            for name, values in columns.items():
+                arrays[f"{number}/{name}"] = values if name == "time" else _single(values)
         written = io.BytesIO()
         np.savez_compressed(written, **arrays)
         replace_bytes(target, written.getvalue())

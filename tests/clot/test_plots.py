@@ -312,7 +312,8 @@ def test_every_controller_is_named_once_beside_its_point():
     ax = plots.pareto_front(results(), title="Clot")
     named = [text.get_text() for text in ax.texts]
     assert sorted(named) == sorted([*results()["controller"], "allowed: 5 %"])
-    drawn = np.concatenate([line.get_xdata() for c in ax.containers for line in c.lines[:1]])
+    points = [c.lines[0] for c in ax.containers]
+    drawn = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in points])
     np.testing.assert_allclose(np.sort(drawn), np.sort(results()["cpu_seconds"]))
     assert_presentable(ax)
     with pytest.raises(ParameterError, match="needs at least one row and controller, wall_seconds"):

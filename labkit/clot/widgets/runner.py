@@ -1,4 +1,4 @@
-"""A button that runs a real simulation, one segment a click."""
+"""A button that runs a real simulation, one segment a click, and goes back where it blows up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from labkit.clot import plots
+from labkit.clot.control.guard import Guard
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
 from labkit.clot.plots.marks import duration
@@ -108,11 +109,14 @@ class SegmentRunner(widgets.VBox):  # type: ignore[misc]
         before = self.simulation.snapshot()
         try:
             done = self.simulation.run(self.plan.value, self.segment)
+            last = self.simulation.observe()
+            objection = Guard.of(self.simulation.forcefield).check(last)
+            if objection:
+                raise EngineError(f"{self.plan.value}: {objection}")
         except EngineError:
             self.simulation.restore(before)
             raise
-        self.history.append(self.simulation.observe())
-        last = self.history[-1]
+        self.history.append(last)
         counts = ", ".join(f"{n:,} {level}" for level, n in done.evaluations.items())
         self.words.value = (
             f"<b>time {last.time:g}</b>: platelets at kT = {np.mean(last.temperature):.3f}, plasma "

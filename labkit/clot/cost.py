@@ -173,10 +173,17 @@ def measure_costs(
     engine : Simulation
         In equilibrium. It is left in the state that it had.
     plans : sequence of StepPlan
+        That the state allows: receptors in contact refuse coarse ones. Prices of an evaluation do
+        not depend on the step, so that fine plans do for all.
     steps : int
         Fluid steps of the short segments; the long ones have three times as many.
     repeats : int
         Rounds over all plans and both lengths, so that a change of the machine's speed meets all.
+
+    Raises
+    ------
+    EngineError
+        A plan blew up.
     """
     require_whole("steps", steps, low=1)
     require_whole("repeats", repeats, low=1)

@@ -114,7 +114,7 @@ class Platelet:
         >>> len(platelet.positions), platelet.n_membrane
         (114, 95)
         """
-        _check_shape(a, c, spacing, n_struts, cytoplasm_spacing)
+        check_shape(a, c, spacing=spacing, n_struts=n_struts, cytoplasm_spacing=cytoplasm_spacing)
         membrane = _fibonacci_spheroid(a, c, _bead_count(a, c, spacing))
         triangles = _outward_faces(membrane)
         membrane *= (spheroid_volume(a, c) / _enclosed_volume(membrane, triangles)) ** (1 / 3)
@@ -193,29 +193,50 @@ def spheroid_volume(a: float, c: float) -> float:
     return 4 / 3 * math.pi * a**2 * c
 
 
-def _check_shape(
-    a: float, c: float, spacing: float, n_struts: int, cytoplasm_spacing: float
+def check_shape(
+    a: float,
+    c: float,
+    *,
+    spacing: float = 0.6,
+    n_struts: int = 3,
+    cytoplasm_spacing: float = 0.62,
+    prefix: str = "",
 ) -> None:
-    lengths = {"a": a, "c": c, "spacing": spacing, "cytoplasm_spacing": cytoplasm_spacing}
+    """Refuse what `Platelet.oblate` cannot build.
+
+    Parameters
+    ----------
+    a, c, spacing, n_struts, cytoplasm_spacing
+        As in `Platelet.oblate`.
+    prefix : str
+        What the caller writes before a and c, so that the message names them as given.
+
+    Raises
+    ------
+    ParameterError
+    """
+    long, short = f"{prefix}a", f"{prefix}c"
+    lengths = {long: a, short: c, "spacing": spacing, "cytoplasm_spacing": cytoplasm_spacing}
     for name, value in lengths.items():
         require_positive(name, value)
     require_whole("n_struts", n_struts, low=0, high=12)
     if a < LOWEST_ASPECT_RATIO * c:
         raise ParameterError(
-            f"a={a:g} is not allowed with c={c:g}; a platelet is a disc, so use a of at least "
-            f"{LOWEST_ASPECT_RATIO:g} c, which is {LOWEST_ASPECT_RATIO * c:g}."
+            f"{long}={a:g} is not allowed with {short}={c:g}; a platelet is a disc, so use at "
+            f"least {LOWEST_ASPECT_RATIO:g} {short}, which is {LOWEST_ASPECT_RATIO * c:g}."
         )
     thinnest = max(spacing, CYTOPLASM_CLEARANCE * cytoplasm_spacing)
     if c < thinnest * (1 - 1e-9):
         raise ParameterError(
-            f"c={c:g} is not allowed with spacing={spacing:g} and cytoplasm_spacing="
-            f"{cytoplasm_spacing:g}; use c of at least {thinnest:g}, so that cytoplasm fits in."
+            f"{short}={c:g} is not allowed with spacing={spacing:g} and cytoplasm_spacing="
+            f"{cytoplasm_spacing:g}; use at least {thinnest:g}, so that cytoplasm fits in."
         )
-    if _bead_count(a, c, spacing) > MOST_BEADS:
+    n = _bead_count(a, c, spacing)
+    if n > MOST_BEADS:
         raise ParameterError(
-            f"spacing={spacing:g} is not allowed with a={a:g}; use at least "
-            f"{spacing * math.sqrt(_bead_count(a, c, spacing) / MOST_BEADS):.2g}, so that a "
-            f"membrane has no more than {MOST_BEADS} beads."
+            f"spacing={spacing:g} is not allowed with {long}={a:g}; use at least "
+            f"{spacing * math.sqrt(n / MOST_BEADS):.2g}, so that a membrane has no more than "
+            f"{MOST_BEADS} beads."
         )
 
 

@@ -33,7 +33,7 @@ from labkit.choices import not_allowed, require_whole, unknown_choice
 from labkit.clot.flows import Flow, Quiescent, ReversePoiseuille, Shear
 from labkit.clot.forcefield import ForceField, Plasma, Receptors, require_positive
 from labkit.clot.plans import StepPlan
-from labkit.clot.platelet import Platelet
+from labkit.clot.platelet import Platelet, check_shape
 from labkit.clot.simulation import Simulation
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import (
@@ -53,7 +53,8 @@ MOST_PLATELETS = 250
 """As many as in the published simulation."""
 _MOST_TRIES = 30
 _FACE_CENTERED = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]])
-_APART = 1.3
+_UPRIGHT = np.array([0.0, 1.0, 0.0])
+_APART = 1.4
 _JITTER = 0.2
 _TILT = 0.15
 
@@ -201,8 +202,8 @@ def _plasma(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspen
 
 def _tumbling(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspension, str]:
     platelet = _platelet(choices)
-    tilt = 0.35 if choices.tilt is None else choices.tilt
-    if not abs(tilt) <= math.pi:
+    tilt: Any = 0.35 if choices.tilt is None else choices.tilt
+    if isinstance(tilt, bool) or not isinstance(tilt, int | float) or not abs(tilt) <= math.pi:
         raise ParameterError(f"tilt={tilt!r} is not allowed; use an angle from -pi to pi.")
     box = _box(choices, _smallest_box(choices))
     placed = Placed(platelet, box / 2, (math.sin(tilt), math.cos(tilt), 0.0))
@@ -225,7 +226,7 @@ def _clot(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspensi
     require_whole("n_platelets", n, low=2, high=MOST_PLATELETS)
     platelet = _platelet(choices)
     rng = np.random.default_rng(seed)
-    cell = 4 * _axes(choices)[0] * ROOM * np.array([1.0, 0.5, 1.0])
+    cell = _cell(platelet, _axes(choices)[0])
     box = _box(choices, _cells_of(n) * cell)
     sites = _lattice(np.maximum(np.floor(box / cell + 1e-9).astype(int), 1), box)
     require_whole("n_platelets", n, low=2, high=len(sites))
@@ -245,14 +246,13 @@ _BUILDERS: Mapping[str, Callable[[Choices, ForceField, int], tuple[Suspension, s
 def _axes(choices: Choices) -> tuple[float, float]:
     a = 2.0 if choices.platelet_a is None else choices.platelet_a
     c = 0.6 if choices.platelet_c is None else choices.platelet_c
-    for name, value in {"platelet_a": a, "platelet_c": c}.items():
-        require_positive(name, value)
     return a, c
 
 
 def _platelet(choices: Choices) -> Platelet:
     a, c = _axes(choices)
     spacing = 0.6 if choices.spacing is None else choices.spacing
+    check_shape(a, c, spacing=spacing, prefix="platelet_")
     return Platelet.oblate(a, c, spacing=spacing)
 
 
@@ -292,6 +292,20 @@ def _smallest_box(choices: Choices) -> Array:
     return np.full(3, 4 * _axes(choices)[0] * ROOM)
 
 
+def _cell(platelet: Platelet, a: float) -> Array:
+    """Return the cell of a face-centered lattice of upright platelets that are apart, (3,) [rc]."""
+    across = max(4 * a * ROOM, math.sqrt(2) * (2 * platelet.radius + _APART + _JITTER))
+    height = 2 * a * ROOM
+    upright = Placed(platelet, (0.0, 0.0, 0.0), _UPRIGHT)
+    while not _fits(
+        Placed(platelet, (across / 2, height / 2, 0.0), _UPRIGHT),
+        [upright],
+        np.full(3, 4 * (across + height)),
+    ):
+        height *= 1.05
+    return np.array([across, height, across])
+
+
 def _cells_of(n: int) -> Indices:
     """Return how many lattice cells along x, y, z hold n platelets with few sites left empty."""
     fitting = []
@@ -312,8 +326,7 @@ def _lattice(cells: Indices, box: Array) -> Array:
 
 def _heap(platelet: Platelet, sites: Array, box: Array, rng: np.random.Generator) -> list[Placed]:
     """Return platelets around the sites, short axes near y, none within reach of another."""
-    upright = np.array([0.0, 1.0, 0.0])
-    placed = [Placed(platelet, site, upright) for site in sites]
+    placed = [Placed(platelet, site, _UPRIGHT) for site in sites]
     if not all(_fits(one, placed[:i], box) for i, one in enumerate(placed)):
         raise ParameterError(
             f"box=({box[0]:g}, {box[1]:g}, {box[2]:g}) is not allowed with {len(sites)} platelets; "
@@ -323,7 +336,7 @@ def _heap(platelet: Platelet, sites: Array, box: Array, rng: np.random.Generator
         others = placed[:i] + placed[i + 1 :]
         for _ in range(_MOST_TRIES):
             shift = rng.uniform(-_JITTER, _JITTER, size=3)
-            moved = Placed(platelet, site + shift, upright + _TILT * rng.normal(size=3))
+            moved = Placed(platelet, site + shift, _UPRIGHT + _TILT * rng.normal(size=3))
             if _fits(moved, others, box):
                 placed[i] = moved
                 break
@@ -331,11 +344,18 @@ def _heap(platelet: Platelet, sites: Array, box: Array, rng: np.random.Generator
 
 
 def _fits(tried: Placed, placed: list[Placed], box: Array) -> bool:
-    if not placed:
+    reach = 2 * tried.platelet.radius + _APART
+    near = [other for other in placed if _distance(tried, other, box) < reach]
+    if not near:
         return True
-    others = np.concatenate([other.positions for other in placed]) % box
+    others = np.concatenate([other.positions for other in near]) % box
     distance, _ = cKDTree(others, boxsize=box).query(tried.positions % box)
-    return distance.min() > _APART and not any(overlap(tried, other, box) for other in placed)
+    return distance.min() > _APART and not any(overlap(tried, other, box) for other in near)
+
+
+def _distance(first: Placed, second: Placed, box: Array) -> float:
+    offset = np.asarray(second.center) - np.asarray(first.center)
+    return float(np.linalg.norm(offset - np.round(offset / box) * box))
 
 
 def _build(box: Array, placed: list[Placed], forcefield: ForceField, seed: int) -> Suspension:

@@ -2,9 +2,9 @@
 
 Each instance keeps its own neighbor lists and advances its own clock one step at a time. The
 particles' arrays are read and written in place, so a step costs little more than its forces.
-Instances put particles back into the periodic box at times of their own, so what is handed from one
-to another goes to the image nearest to where the other one has the particle: by whole multiples of
-the lattice vectors ::
+Instances put particles back into the periodic box at times of their own, or never, so what is
+handed from one to another goes to the image nearest to where the other one has the particle: by
+whole multiples of the lattice vectors ::
 
     a = (Lx, 0, 0),    b = (s, Ly, 0),    c = (0, 0, Lz),    s(t) = s(0) + g Ly t
 
@@ -28,22 +28,24 @@ import ctypes
 import dataclasses
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from labkit.clot import deck, library
-from labkit.clot.flows import Flow
+from labkit.clot.datafile import data_file
+from labkit.clot.flows import Flow, Quiescent
 from labkit.clot.forcefield import ForceField
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
 
 Array = NDArray[np.float64]
 Images = NDArray[np.int32]
+Indices = NDArray[np.intp]
 
 _NEVER = 1_000_000_000
 
@@ -53,41 +55,89 @@ class Instance:
 
     Parameters
     ----------
-    suspension : Suspension
-        The particles and springs that this instance knows.
-    forcefield : ForceField
-    flow : Flow
-        `Quiescent` or `Shear`.
-    snapshot : Snapshot
-        Of these particles.
-    commands : sequence of str
-        Who moves, and how far neighbors are looked for.
+    rate : float
+        Shear rate of its box [1/time].
     """
 
-    def __init__(
-        self,
-        suspension: Suspension,
-        forcefield: ForceField,
-        flow: Flow,
-        snapshot: Snapshot,
-        commands: Sequence[str] = (),
-    ) -> None:
-        self.n_particles = suspension.n_particles
-        self._rate = flow.rate
+    def __init__(self, *, rate: float = 0.0) -> None:
+        self._rate = rate
         self._lammps: Any = library.new_lammps()
         self._extract = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
             ("lammps_extract_atom", self._lammps.lib)
         )
-        self._views: dict[str, tuple[int, Array]] = {}
+        self._views: dict[tuple[int, int], Array] = {}
+        self._n_particles = 0
         self._span = ""
-        with tempfile.TemporaryDirectory(prefix="labkit-clot-") as folder:
-            data = Path(folder) / "data"
-            data.write_text(deck.data_file(suspension, snapshot, forcefield, flow))
-            self.command(
-                *deck.header(suspension, forcefield, flow, data=str(data), sort=False),
+
+    @classmethod
+    def periodic(
+        cls,
+        suspension: Suspension,
+        forcefield: ForceField,
+        flow: Flow,
+        snapshot: Snapshot,
+        *,
+        reach: float,
+    ) -> Self:
+        """Return an instance in the periodic box of a flow.
+
+        Parameters
+        ----------
+        suspension : Suspension
+            Without springs.
+        forcefield : ForceField
+        flow : Flow
+            `Quiescent` or `Shear`.
+        snapshot : Snapshot
+            Of these particles.
+        reach : float
+            Largest range of a force [rc].
+        """
+        instance = cls(rate=flow.rate)
+        instance._read(
+            data_file(suspension, snapshot, forcefield, flow),
+            lambda data: deck.header(suspension, forcefield, flow, data=data, sort=False),
+        )
+        instance.command(
+            f"neighbor {deck.SKIN} bin",
+            f"comm_modify mode single vel yes cutoff {reach + deck.SKIN:.6g}",
+            "thermo_style custom step",
+            "group plasma type 1",
+        )
+        return instance
+
+    @classmethod
+    def open(cls, suspension: Suspension, forcefield: ForceField, snapshot: Snapshot) -> Self:
+        """Return an instance for springs alone, which has no images and looks for no neighbors.
+
+        Parameters
+        ----------
+        suspension : Suspension
+            With springs.
+        forcefield : ForceField
+        snapshot : Snapshot
+            Of these particles; they get their places by `load`.
+        """
+        anywhere = dataclasses.replace(snapshot, x=snapshot.x % snapshot.box)
+        instance = cls()
+        instance._read(
+            data_file(suspension, anywhere, forcefield, Quiescent()),
+            lambda data: [
+                "units lj",
+                "atom_style bond",
+                "atom_modify map array sort 0 0",
+                "boundary s s s",
+                "bond_style harmonic",
+                f"read_data {data}",
+                "pair_style none",
+                "neighbor 0 bin",
+                "comm_modify cutoff 0.1",
                 "thermo_style custom step",
-                *commands,
-            )
+                "fix motion all nve",
+                f"neigh_modify every 1 delay {_NEVER} check no",
+            ],
+        )
+        return instance
 
     @property
     def x(self) -> Array:
@@ -103,6 +153,24 @@ class Instance:
     def f(self) -> Array:
         """Forces of this instance's group [energy/rc], shape (n, 3); LAMMPS's own memory."""
         return self._view("f")
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Put the particles where a snapshot has them."""
+        if self._rate:
+            self.command(deck.tilt_command(snapshot.tilt))
+        _, _, packed = library.local_particles(self._lammps)
+        self.x[:], self.v[:] = snapshot.x, snapshot.v
+        packed[:] = library.repacked(snapshot.image)
+
+    def replace(self, types: Indices, snapshot: Snapshot) -> None:
+        """Have other particles from now on, of types (n,), where a snapshot has them."""
+        if self._rate:
+            self.command(deck.tilt_command(snapshot.tilt))
+        self.command("delete_atoms group all compress yes")
+        self._n_particles = n = len(types)
+        x, v = snapshot.x.ravel().tolist(), snapshot.v.ravel().tolist()
+        self._lammps.create_atoms(n, list(range(1, n + 1)), types.tolist(), x, v)
+        self.command("group plasma clear", "group plasma type 1")
 
     def start(self, commands: Sequence[str], *, step: float, n_steps: int) -> None:
         """Compute the forces at the present positions, and get ready for steps.
@@ -127,32 +195,17 @@ class Instance:
         if self._rate:
             self._tilt_ahead()
 
-    def _tilt_ahead(self) -> None:
-        v, f = self.v.copy(), self.f.copy()
-        self.v[:], self.f[:] = 0.0, 0.0
-        self.advance(1)
-        self.v[:], self.f[:] = v, f
-
     def advance(self, n_steps: int = 1) -> None:
         """Run steps."""
         self.command(f"run {n_steps} pre no post no {self._span}")
 
-    def stop(self) -> None:
-        """End what `start` began."""
-        if self._rate:
-            self.command("unfix shear")
+    def stop(self, *commands: str) -> None:
+        """End what `start` began; the commands undo what it was given."""
+        self.command(*commands, *(["unfix shear"] if self._rate else []))
 
     def make_lists(self, *, now: bool) -> None:
         """Make neighbor lists at the next step, or at none from now on."""
-        self.command(f"neigh_modify every 1 check no delay {0 if now else _NEVER}")
-
-    def load(self, snapshot: Snapshot) -> None:
-        """Put the particles where a snapshot has them."""
-        if self._rate:
-            self.command(deck.tilt_command(snapshot.tilt))
-        _, _, packed = library.local_particles(self._lammps)
-        self.x[:], self.v[:] = snapshot.x, snapshot.v
-        packed[:] = library.repacked(snapshot.image)
+        self.command(f"neigh_modify every 1 delay {0 if now else _NEVER} check no")
 
     def images(self, tilt: float) -> Images:
         """Return how often each particle left the box, were its upper end shifted by `tilt`."""
@@ -172,16 +225,29 @@ class Instance:
         self._views.clear()
         self._lammps.close()
 
+    def _read(self, data: str, header: Callable[[str], Sequence[str]]) -> None:
+        with tempfile.TemporaryDirectory(prefix="labkit-clot-") as folder:
+            path = Path(folder) / "data"
+            path.write_text(data)
+            self.command(*header(str(path)))
+        self._n_particles = self._lammps.extract_setting("nlocal")
+
+    def _tilt_ahead(self) -> None:
+        v, f = self.v.copy(), self.f.copy()
+        self.v[:], self.f[:] = 0.0, 0.0
+        self.advance()
+        self.v[:], self.f[:] = v, f
+
     def _view(self, name: str) -> Array:
         """Return an array of LAMMPS, which moves it when it needs more room for it."""
         rows = self._extract(self._lammps.lmp.value, name.encode())
         address = ctypes.c_void_p.from_address(rows).value or 0
-        known, view = self._views.get(name, (0, np.zeros(0)))
-        if address != known:
-            held = (ctypes.c_double * (3 * self.n_particles)).from_address(address)
-            view = np.frombuffer(held).reshape(-1, 3)
-            self._views[name] = address, view
-        return view
+        where = (address, self._n_particles)
+        if where not in self._views:
+            held: Any = (ctypes.c_double * (3 * self._n_particles)).from_address(address)
+            self._views = {k: view for k, view in self._views.items() if k[1] == where[1]}
+            self._views[where] = np.frombuffer(held).reshape(-1, 3)
+        return self._views[where]
 
 
 class Wear:
@@ -212,14 +278,13 @@ class Wear:
         self._moved[:], self._time = 0.0, 0.0
 
     @property
-    def of_lists(self) -> float:
-        """The most by which a pair with a plasma particle can have come closer [rc]."""
-        beads, plasma = self._largest()
-        return plasma + max(plasma, beads) + self._strain
+    def of_any(self) -> float:
+        """The most by which two particles can have come closer [rc]."""
+        return 2 * max(self._largest()) + self._strain
 
     @property
-    def of_shell(self) -> float:
-        """The most by which a pair of bead and plasma particle can have come closer [rc]."""
+    def of_mixed(self) -> float:
+        """The most by which a bead and a plasma particle can have come closer [rc]."""
         return sum(self._largest()) + self._strain
 
     @property
@@ -228,9 +293,7 @@ class Wear:
 
     def _largest(self) -> tuple[float, float]:
         squared = np.einsum("ij,ij->i", self._moved, self._moved)
-        beads, plasma = (
-            squared[members].max(initial=0.0) for members in (self._beads, self._plasma)
-        )
+        beads, plasma = (squared[some].max(initial=0.0) for some in (self._beads, self._plasma))
         return float(np.sqrt(beads)), float(np.sqrt(plasma))
 
 
@@ -273,8 +336,8 @@ def nearest_image(
     return x + shift, times[:, 1] * (rate * box[1])
 
 
-def within(points: Array, beads: Array, box: Array, *, tilt: float, reach: float) -> Any:
-    """Return which points are near a bead or an image of one, a bool array of shape (n,).
+def within(points: Array, beads: Array, box: Array, *, tilt: float, reach: float) -> Indices:
+    """Return which points are near a bead or an image of one, their rows in ascending order.
 
     Parameters
     ----------
@@ -286,18 +349,26 @@ def within(points: Array, beads: Array, box: Array, *, tilt: float, reach: float
         Shift along x of the upper end of y [rc].
     reach : float
         Less than half an edge of the box [rc].
+
+    Examples
+    --------
+    >>> points = np.array([[0.2, 5.0, 5.0], [5.0, 5.0, 5.0]])
+    >>> within(points, np.array([[9.9, 5.0, 5.0]]), np.full(3, 10.0), tilt=0.0, reach=1.0)
+    array([0])
     """
-    edges = np.diag(box)
+    edges: Array = np.diag(box)
     edges[1, 0] = tilt
     shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3))) @ edges
-    images = (beads + shifts[:, None]).reshape(-1, 3)
+    images: Array = (beads + shifts[:, None]).reshape(-1, 3)
     low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
     images = images[np.all((images > low) & (images < high), axis=1)]
     distance, _ = cKDTree(images).query(points, distance_upper_bound=reach)
-    return np.isfinite(distance)
+    return np.flatnonzero(np.isfinite(distance))
 
 
-def part(suspension: Suspension, particles: Any, *, springs: bool = False) -> Suspension:
+def part(
+    suspension: Suspension, particles: slice | Indices, *, springs: bool = False
+) -> Suspension:
     """Return some of the particles of a suspension, with all springs or none."""
     n = len(suspension.bonds) if springs else 0
     return dataclasses.replace(
@@ -311,7 +382,7 @@ def part(suspension: Suspension, particles: Any, *, springs: bool = False) -> Su
     )
 
 
-def part_of_state(snapshot: Snapshot, particles: Any) -> Snapshot:
+def part_of_state(snapshot: Snapshot, particles: slice | Indices) -> Snapshot:
     """Return the state of some of the particles."""
     return dataclasses.replace(
         snapshot,

@@ -1,28 +1,27 @@
 """The impulse scheme of four time steps with one LAMMPS for each group of forces [1]_.
 
-========== ========================== ==================================== =================
-instance   particles                  forces                               its own time step
-========== ========================== ==================================== =================
-fluid      plasma                     f4: plasma with plasma               h4
-interface  platelets, plasma nearby   f3: plasma with platelets            h3
-platelets  platelets                  f2: cytoplasm, receptors             h1
-                                      f1: springs
-========== ========================== ==================================== =================
+========== ========================== ============================= =================
+instance   particles                  forces                        one step per
+========== ========================== ============================= =================
+fluid      plasma                     f4: plasma with plasma        h4
+interface  platelets, plasma nearby   f3: plasma with platelets     h3
+contacts   platelets                  f2: cytoplasm, receptors      h2
+springs    platelets                  f1: springs                   h1
+========== ========================== ============================= =================
 
-One fluid step, with f3 and f4 zero where the instance does not know the particle::
+One fluid step, with f4 zero for platelets and f3 zero for plasma that is far from them::
 
     v += h4/2 f4
     n3 times:  v += h3/2 f3
-               n2 times:  v_platelets += h2/2 f2
-                          n1 steps of velocity Verlet with f1, of size h1
-                          v_platelets += h2/2 f2, f2 new
-               x_plasma += h3 v_plasma
+               n2 times:  v += h2/2 f2
+                          n1 times, platelets:  v += h1/2 f1,  x += h1 v,  f1 new,  v += h1/2 f1
+                          f2 new,  v += h2/2 f2
+               plasma:  x += h3 v
                f3 new,  v += h3/2 f3
     f4 new,  v += h4/2 f4
 
-Platelets move in the instance of that name, plasma near them in the interface's, and all other
-plasma once per fluid step. An impulse of f2 after n1 steps is velocity Verlet with the force f1,
-and f1 + n1 f2 on every n1-th step, which LAMMPS computes with all energies of f2 times n1.
+Platelets move in the instance of their springs, which needs no box and no neighbors; plasma near
+them in the interface's; all other plasma feels one impulse and moves once per fluid step.
 
 References
 ----------
@@ -38,14 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labkit.clot import deck
-from labkit.clot.coupling import (
-    Instance,
-    Wear,
-    nearest_image,
-    part,
-    part_of_state,
-    within,
-)
+from labkit.clot.coupling import Instance, Wear, nearest_image, part, part_of_state, within
 from labkit.clot.flows import Flow
 from labkit.clot.forcefield import ForceField
 from labkit.clot.lees_edwards import wrapped
@@ -58,13 +50,13 @@ Array = NDArray[np.float64]
 RANGE = 1.0
 """Of the forces of plasma [rc]."""
 SHELL = 0.8
-"""Plasma that is farther from platelets than the range of their forces and this is left out [rc]."""
-_USABLE = 0.75
-"""Part of a margin that may be used up before the next fluid step."""
+"""Plasma farther than this beyond the range of a platelet's forces is left to the fluid [rc]."""
+USABLE = 0.75
+"""Part of a margin that particles may use up before the next fluid step."""
 
 
 class Impulses:
-    """Three instances of LAMMPS that advance one state together.
+    """Four instances of LAMMPS that advance one state together.
 
     Parameters
     ----------
@@ -87,12 +79,16 @@ class Impulses:
         self, suspension: Suspension, forcefield: ForceField, flow: Flow, state: Snapshot
     ) -> None:
         self._suspension, self._forcefield, self._flow = suspension, forcefield, flow
-        self._beads = slice(suspension.n_beads)
-        self._plasma = slice(suspension.n_beads, None)
-        self._interface: Instance | None = None
-        self._fluid = self._instance(state, self._plasma)
-        self._platelets = self._instance(
-            state, self._beads, "comm_modify vel no", "fix motion all nve", springs=True
+        self._beads, self._plasma = slice(suspension.n_beads), slice(suspension.n_beads, None)
+        self._n_plasma = suspension.n_particles - suspension.n_beads
+        self._fluid = self._periodic(self._plasma, state, RANGE)
+        self._interface = self._periodic(slice(None), state, RANGE)
+        self._interface.command("neigh_modify exclude none", "fix motion plasma nve")
+        self._contacts = self._periodic(self._beads, state, forcefield.cutoff)
+        self._springs = Instance.open(
+            part(suspension, self._beads, springs=True),
+            forcefield,
+            part_of_state(state, self._beads),
         )
 
     def run(
@@ -111,138 +107,150 @@ class Impulses:
         seed : int
             Of the noise.
         """
-        self._state, self._plan, self._n_steps, self._seed = state, plan, n_steps, seed
-        self._n_done = 0
-        n_plasma = self._suspension.n_particles - self._suspension.n_beads
+        self._before, self._plan, self._n_steps = state, plan, n_steps
+        self._kT, self._seed, self._n_done = kT, seed, 0
         began = clock.perf_counter()
-        self._start(kT)
+        self._start()
         self.setup_seconds = clock.perf_counter() - began
         self._kick_plasma(plan.fluid / 2)
         for step in range(1, n_steps + 1):
-            if len(self._near) < n_plasma and self._shell.of_shell > _USABLE * SHELL:
-                self._renew_interface()
+            if len(self._near) < self._n_plasma and self._shell.of_mixed > USABLE * SHELL:
+                self._renew_shell()
             for _ in range(plan.ratios[0]):
                 self._interface_step()
-                self._interface.make_lists(now=False)
             self._fluid_step()
             self._kick_plasma(plan.fluid if step < n_steps else plan.fluid / 2)
         after = self._present()
-        for instance in (self._fluid, self._platelets):
+        for instance in (self._fluid, self._interface, self._contacts):
             instance.stop()
+        self._springs.stop("unfix guard")
         return after
 
     def close(self) -> None:
         """Free what LAMMPS holds."""
-        for instance in (self._fluid, self._platelets, self._interface):
-            if instance is not None:
-                instance.close()
+        for instance in (self._fluid, self._interface, self._contacts, self._springs):
+            instance.close()
 
-    def _start(self, kT: float) -> None:
+    def _start(self) -> None:
         """Bring all instances to the state and compute their forces there."""
-        n3, n2, n1 = self._plan.ratios
-        n = self._n_steps
-        self._fluid.load(part_of_state(self._state, self._plasma))
+        state, plan, n = self._before, self._plan, self._n_steps
+        n3, n2, n1 = plan.ratios
+        self._fluid.load(part_of_state(state, self._plasma))
         self._fluid.start(
-            deck.plasma_style(self._forcefield, kT=_even(kT, n), seed=self._seed),
-            step=self._plan.fluid,
+            deck.plasma_style(self._forcefield, kT=_even(self._kT, n), seed=self._seed),
+            step=plan.fluid,
             n_steps=n,
         )
-        self._fluid.make_lists(now=False)
-        self._lists = self._wear(RANGE + deck.SKIN)
-        self._platelets.load(part_of_state(self._state, self._beads))
-        self._platelets.start(
-            nonbonded_style(self._forcefield, factor=n1),
-            step=self._plan.bonded,
+        self._contacts.load(part_of_state(state, self._beads))
+        self._contacts.start(
+            contact_style(self._forcefield), step=plan.nonbonded, n_steps=n * n3 * n2
+        )
+        self._springs.load(self._whole(part_of_state(state, self._beads)))
+        torn = deck.TEAR * deck.longest_bond(self._suspension)
+        self._springs.start(
+            [f"fix guard all halt {n3 * n2 * n1} bondmax > {torn:.6g} error hard"],
+            step=plan.bonded,
             n_steps=n * n3 * n2 * n1,
         )
-        self._interface_kT = _even(kT, n * n3)
-        self._beads_then = self._platelets.x.copy()
-        self._start_interface(self._state)
+        self._beads_then = self._springs.x.copy()
+        self._lists = self._wear(self._forcefield.cutoff + deck.SKIN)
+        self._start_interface(state)
+        for instance in (self._fluid, self._interface, self._contacts):
+            instance.make_lists(now=False)
+
+    def _whole(self, state: Snapshot) -> Snapshot:
+        """Return platelets where their first beads are, so that no spring leaves the box."""
+        first = [self._suspension.beads(p).start for p in range(self._suspension.n_platelets)]
+        self._home = state.image[first][self._suspension.molecule[self._beads] - 1]
+        away = state.image - self._home
+        x = dataclasses.replace(state, image=away).unwrapped()
+        v = state.v.copy()
+        v[:, 0] += away[:, 1] * self._flow.rate * self._suspension.box[1]
+        return dataclasses.replace(state, x=x, v=v)
 
     def _start_interface(self, state: Snapshot) -> None:
-        """Choose the plasma near platelets, and compute what it feels."""
-        if self._interface is not None:
-            self._interface.close()
-        x, tilt, box = state.x, state.tilt, self._suspension.box
-        found = within(x[self._plasma], x[self._beads], box, tilt=tilt, reach=RANGE + SHELL)
-        self._near = np.flatnonzero(found)
-        self._interface = self._instance(
-            state,
-            np.r_[: self._suspension.n_beads, self._suspension.n_beads + self._near],
-            "neigh_modify exclude none",
-            f"comm_modify cutoff/multi 2 {RANGE + deck.SKIN:.6g}",
-            "group plasma type 1",
-            "fix motion plasma nve",
+        """Choose the plasma near platelets, and compute what it and they feel of each other."""
+        n_beads, n3 = self._suspension.n_beads, self._plan.ratios[0]
+        self._near = within(
+            state.x[self._plasma],
+            state.x[self._beads],
+            self._suspension.box,
+            tilt=state.tilt,
+            reach=RANGE + SHELL,
         )
+        chosen = np.r_[:n_beads, n_beads + self._near]
+        self._interface.replace(self._suspension.types[chosen], part_of_state(state, chosen))
+        kT = _even(self._kT, self._n_steps * n3)
         self._interface.start(
-            interface_style(self._forcefield, kT=self._interface_kT, seed=self._seed + 1),
+            interface_style(self._forcefield, kT=kT, seed=self._seed + 1),
             step=self._plan.interface,
-            n_steps=self._n_steps * self._plan.ratios[0] - self._n_done,
+            n_steps=self._n_steps * n3 - self._n_done // self._plan.ratios[1],
         )
-        self._interface.make_lists(now=False)
         self._shell = self._wear(RANGE + SHELL)
 
-    def _renew_interface(self) -> None:
+    def _renew_shell(self) -> None:
         """Choose the plasma near platelets anew; the forces stay, and with them their noise."""
-        f = np.zeros_like(self._fluid.f)
-        f[self._near] = self._interface.f[self._plasma]
-        f_beads = self._interface.f[self._beads].copy()
+        f = np.zeros((self._suspension.n_particles, 3))
+        chosen = np.r_[self._beads, self._suspension.n_beads + self._near]
+        f[chosen] = self._interface.f
         self._seed += 1
+        self._interface.stop()
         self._start_interface(self._present())
-        self._interface.f[self._beads] = f_beads
-        self._interface.f[self._plasma] = f[self._near]
+        chosen = np.r_[self._beads, self._suspension.n_beads + self._near]
+        self._interface.f[:] = f[chosen]
 
     def _interface_step(self) -> None:
-        """Advance platelets and the plasma near them by h3."""
-        self._n_done += 1
-        platelets, interface, half = self._platelets, self._interface, self._plan.interface / 2
-        platelets.v[:] += half * interface.f[self._beads]
-        self._platelet_steps()
-        x, gain = self._image(platelets.x, interface.x[self._beads])
+        """Advance platelets, and the plasma near them, by h3."""
+        springs, interface, half = self._springs, self._interface, self._plan.interface / 2
+        springs.v[:] += half * interface.f[self._beads]
+        for _ in range(self._plan.ratios[1]):
+            self._contact_step()
+        x, gain = self._image(springs.x, interface.x[self._beads])
         interface.x[self._beads] = x
-        interface.v[self._beads] = platelets.v
+        interface.v[self._beads] = springs.v
         interface.v[self._beads, 0] += gain
         interface.advance()
-        platelets.v[:] += half * interface.f[self._beads]
+        interface.make_lists(now=False)
+        springs.v[:] += half * interface.f[self._beads]
 
-    def _platelet_steps(self) -> None:
-        """Advance platelets by h3 without plasma."""
-        _, n2, n1 = self._plan.ratios
-        if n1 == 1:
-            self._platelets.advance(n2)
-            return
-        for _ in range(n2):
-            self._platelets.command("pair_modify compute no")
-            self._platelets.advance(n1 - 1)
-            self._platelets.command("pair_modify compute yes")
-            self._platelets.advance()
+    def _contact_step(self) -> None:
+        """Advance platelets by h2 without plasma."""
+        springs, contacts, half = self._springs, self._contacts, self._plan.nonbonded / 2
+        springs.v[:] += half * contacts.f
+        springs.advance(self._plan.ratios[2])
+        self._n_done += 1
+        contacts.x[:], _ = self._image(springs.x, contacts.x)
+        contacts.advance()
+        contacts.make_lists(now=False)
+        springs.v[:] += half * contacts.f
 
     def _fluid_step(self) -> None:
         """Move plasma to the end of the fluid step, and compute f4 there."""
         fluid, interface, h4 = self._fluid, self._interface, self._plan.fluid
         fluid.x[:] += h4 * fluid.v
         x, gain = self._image(interface.x[self._plasma], fluid.x[self._near])
-        fluid.x[self._near] = x
         v = interface.v[self._plasma].copy()
         v[:, 0] += gain
-        fluid.v[self._near] = v
+        fluid.x[self._near], fluid.v[self._near] = x, v
         self._note_moves()
-        worn = self._lists.of_lists > _USABLE * deck.SKIN
-        if worn:
-            fluid.make_lists(now=True)
-            interface.make_lists(now=True)
+        if self._lists.of_any > USABLE * deck.SKIN:
+            for instance in (fluid, interface, self._contacts):
+                instance.make_lists(now=True)
             self._lists.renew()
         fluid.advance()
-        if worn:
-            fluid.make_lists(now=False)
+        fluid.make_lists(now=False)
 
     def _note_moves(self) -> None:
         """Take note of how far particles moved against the flow in a fluid step."""
         h4, rate = self._plan.fluid, self._flow.rate
-        beads, _ = self._image(self._platelets.x, self._beads_then)
+        beads = self._springs.x.copy()
         moved = np.concatenate([beads - self._beads_then, h4 * self._fluid.v])
         moved[self._beads, 0] -= h4 * rate * beads[:, 1]
         moved[self._plasma, 0] -= h4 * rate * self._fluid.x[:, 1]
+        if not float(np.abs(moved).max()) < deck.SKIN:
+            raise OutrunError(
+                "a particle moved farther in a fluid step than its neighbors are kept"
+            )
         self._beads_then = beads
         for wear in (self._lists, self._shell):
             wear.move(moved, h4)
@@ -256,41 +264,46 @@ class Impulses:
         box, rate = self._suspension.box, self._flow.rate
         return nearest_image(x, near, box, tilt=self._tilt(), rate=rate)
 
+    def _shift(self) -> float:
+        """Return the tilt that the box of the start has by now [rc]."""
+        passed = self._n_done * self._plan.nonbonded
+        return float(self._before.tilt + self._flow.rate * self._suspension.box[1] * passed)
+
     def _tilt(self) -> float:
-        """Return the shift along x of the upper end of y now, the smallest of equals [rc]."""
-        width, height, _ = self._suspension.box
-        passed = self._n_done * self._plan.interface
-        tilt = self._state.tilt + self._flow.rate * height * passed
-        return float(tilt - width * np.rint(tilt / width))
+        """Return the smallest tilt of the same lattice [rc]."""
+        width = self._suspension.box[0]
+        return float(self._shift() - width * np.rint(self._shift() / width))
 
     def _present(self) -> Snapshot:
         """Return the state now."""
         box, rate, tilt = self._suspension.box, self._flow.rate, self._tilt()
+        home = self._home.copy()
+        home[:, 0] += home[:, 1] * int(np.rint((self._shift() - tilt) / box[0]))
         parts = [
-            wrapped(i.x, i.v, i.images(tilt), box, tilt=tilt, rate=rate)
-            for i in (self._platelets, self._fluid)
+            wrapped(instance.x, instance.v, image, box, tilt=tilt, rate=rate)
+            for instance, image in (
+                (self._springs, home),
+                (self._fluid, self._fluid.images(tilt)),
+            )
         ]
         x, v, image = (np.concatenate(values) for values in zip(*parts, strict=True))
-        return dataclasses.replace(self._state, x=x, v=v, image=image, tilt=tilt)
+        return dataclasses.replace(self._before, x=x, v=v, image=image, tilt=tilt)
 
     def _wear(self, reach: float) -> Wear:
-        n, beads = self._suspension.n_particles, self._suspension.n_beads
-        return Wear(beads, n - beads, reach=reach, rate=self._flow.rate)
+        return Wear(self._suspension.n_beads, self._n_plasma, reach=reach, rate=self._flow.rate)
 
-    def _instance(
-        self,
-        state: Snapshot,
-        particles: NDArray[np.intp] | slice,
-        *commands: str,
-        springs: bool = False,
-    ) -> Instance:
-        return Instance(
-            part(self._suspension, particles, springs=springs),
+    def _periodic(self, particles: slice, state: Snapshot, reach: float) -> Instance:
+        return Instance.periodic(
+            part(self._suspension, particles),
             self._forcefield,
             self._flow,
             part_of_state(state, particles),
-            commands,
+            reach=reach,
         )
+
+
+class OutrunError(Exception):
+    """Particles are faster than the lists of their neighbors allow for."""
 
 
 def interface_style(forcefield: ForceField, *, kT: float, seed: int) -> list[str]:
@@ -299,9 +312,9 @@ def interface_style(forcefield: ForceField, *, kT: float, seed: int) -> list[str
     bath, friction = "dpd/tstat", f"{wall.gamma:.17g}"
     if power != 1:
         bath, friction = "dpd/ext/tstat", f"{wall.gamma:.17g} 0 {power:.17g} {power:.17g} {RANGE}"
+    styles = (f"lj/cut {wall.cutoff:.17g}", f"{bath} {kT:.17g} {kT:.17g} {RANGE} {seed}")
     return [
-        f"pair_style hybrid/overlay lj/cut {wall.cutoff:.17g} {bath} {kT:.17g} {kT:.17g} {RANGE} "
-        f"{seed}",
+        f"pair_style hybrid/overlay {' '.join(styles)}",
         f"pair_coeff 1 2*3 lj/cut {wall.epsilon:.17g} {wall.sigma:.17g} {wall.cutoff:.17g}",
         f"pair_coeff 1 2*3 {bath} {friction}",
         "pair_coeff 1 1 none",
@@ -309,20 +322,21 @@ def interface_style(forcefield: ForceField, *, kT: float, seed: int) -> list[str
     ]
 
 
-def nonbonded_style(forcefield: ForceField, *, factor: float) -> list[str]:
-    """Return the commands of the nonbonded forces of platelets, times a factor."""
+def contact_style(forcefield: ForceField) -> list[str]:
+    """Return the commands of the nonbonded forces of platelets, and of no others."""
     inside, wall, receptors = forcefield.cytoplasm, forcefield.interface, forcefield.receptors
-    morse = f"{factor * inside.D:.17g} {inside.alpha:.17g} {inside.r0:.17g} {inside.cutoff:.17g}"
-    between = f"lj/cut {factor * wall.epsilon:.17g} {wall.sigma:.17g} {wall.cutoff:.17g}"
-    styles, first = f"morse {inside.cutoff:.17g} lj/cut {wall.cutoff:.17g}", "morse"
+    first = "morse"
+    other = f"lj/cut {wall.cutoff:.17g}"
+    between = f"lj/cut {wall.epsilon:.17g} {wall.sigma:.17g} {wall.cutoff:.17g}"
     if receptors is not None:
+        first, other = "morse 1", f"morse {receptors.cutoff:.17g}"
         between = (
-            f"morse 2 {factor * receptors.D:.17g} {receptors.alpha:.17g} {receptors.r0:.17g} "
+            f"morse 2 {receptors.D:.17g} {receptors.alpha:.17g} {receptors.r0:.17g} "
             f"{receptors.cutoff:.17g}"
         )
-        styles, first = f"morse {inside.cutoff:.17g} morse {receptors.cutoff:.17g}", "morse 1"
+    morse = f"{inside.D:.17g} {inside.alpha:.17g} {inside.r0:.17g} {inside.cutoff:.17g}"
     return [
-        f"pair_style hybrid/overlay {styles}",
+        f"pair_style hybrid/overlay morse {inside.cutoff:.17g} {other}",
         f"pair_coeff * 3 {first} {morse}",
         f"pair_coeff 1*2 1*2 {between}",
     ]
@@ -331,6 +345,6 @@ def nonbonded_style(forcefield: ForceField, *, factor: float) -> list[str]:
 def _even(kT: float, n: int) -> float:
     """Return the temperature that makes up for the noise of the two ends of a run.
 
-    The first and the last of n + 1 draws act for half a step each, a quarter of the variance.
+    The first and the last of n + 1 draws act for half a step each, with a quarter of the variance.
     """
     return kT * n / (n - 0.5)

@@ -1,13 +1,13 @@
-"""A simulation in three coupled instances of LAMMPS, so that only platelets move at h1.
+"""A simulation in coupled instances of LAMMPS, so that only springs are computed at the step h1.
 
 r-RESPA inside one LAMMPS moves every particle, plasma too, at the smallest step, which bounds what
-larger steps can save. `labkit.clot.impulses` lets every group of particles move at its own step. The
-scheme is that of `labkit.clot.engine.Engine` where all four steps differ; only the order of sums is
-another. In `Engine` groups of equal step share one kick, so friction there sees velocities from
-before the last half kick of the other group, a difference of the order of the step.
+larger steps can save. `labkit.clot.impulses` lets each group of particles move at its own step.
+The scheme is that of `labkit.clot.engine.Engine` where all four steps differ, in another order of
+sums. In `Engine` groups of equal step share one kick, so friction there sees velocities from before
+the last half kick of the other group, a difference of the order of the step.
 
 In a sheared box LAMMPS moves the upper face once per fluid step while r-RESPA moves particles more
-often. Here each instance moves its box at its own step, so springs through a face are as others.
+often. Here each instance moves its box at its own step, and springs know of no box.
 """
 
 from __future__ import annotations

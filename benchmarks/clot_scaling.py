@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pandas as pd
 
 from labkit.clot.cost import probe_plans
 from labkit.clot.engine import Engine
+from labkit.clot.library import CURE
 from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.published import comparison, reality
 from labkit.clot.scaling import WeakScaling, measurement
@@ -65,14 +65,13 @@ def measure(repeats: int, work: int) -> list[dict[str, float]]:
 
 def measured_on(ranks: int, repeats: int, work: int) -> list[dict[str, float]]:
     """Run `measure` under MPI."""
-    found = Path(sys.prefix) / "bin" / "mpirun"
-    mpirun = str(found) if found.exists() else shutil.which("mpirun")
-    if mpirun is None:
-        raise SystemExit("mpirun is missing; install mpich: pip install 'labkit[clot]'")
+    mpirun = Path(sys.executable).with_name("mpirun")
+    if not mpirun.exists():
+        raise SystemExit(f"there is no mpirun beside {sys.executable}; {CURE}")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "rows.json"
         options = ["--worker", str(target), "--repeats", str(repeats), "--work", str(work)]
-        command = [mpirun, "-n", str(ranks), sys.executable, __file__, *options]
+        command = [str(mpirun), "-n", str(ranks), sys.executable, __file__, *options]
         subprocess.run(command, check=True, timeout=1800)
         return list(json.loads(target.read_text()))
 

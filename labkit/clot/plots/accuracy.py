@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from labkit.clot.plans import LEVELS
 from labkit.clot.plots.colors import FAMILY_COLORS, FAMILY_MARKERS, GRAY, MODEL, WRONG, family, pale
 from labkit.clot.plots.marks import (
     horizontal,
@@ -17,6 +21,7 @@ from labkit.clot.plots.marks import (
 )
 from labkit.viz.style import axis_label, new_axes
 
+_PLAN = re.compile(r"\S+ / \S+ / \S+ / \S+$")
 BEST = "beaten by none in both"
 BAND = 0.03
 """Relative error within which a property counts as right."""
@@ -116,9 +121,32 @@ def pareto_front(
     ax.set_xlabel(axis_label(*QUANTITIES.get(cost, (cost, ""))))
     ax.set_ylabel(axis_label(*QUANTITIES.get(error, (error, "%"))))
     ax.set_title(title)
-    legend_below(ax)
-    name_points(ax, x, y, [str(name) for name in frame["controller"]])
+    names, levels = short_names([str(name) for name in frame["controller"]])
+    if levels:
+        steps = f"fixed plans: steps of {' / '.join(levels)}"
+        ax.plot([], [], FAMILY_MARKERS["fixed"], color=FAMILY_COLORS["fixed"], label=steps)
+    legend_below(ax, ncols=2)
+    name_points(ax, x, y, names)
     return ax
+
+
+def short_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of controllers without the steps that all plans in them share, and the levels left.
+
+    Examples
+    --------
+    >>> short_names(["fixed 0.02 / 0.005 / 0.0025 / 0.00125", "learned",
+    ...              "fixed 0.02 / 0.005 / 0.005 / 0.00125"])
+    (['fixed 0.0025', 'learned', 'fixed 0.005'], ['nonbonded'])
+    """
+    plans = {name: found.group().split(" / ") for name in names if (found := _PLAN.search(name))}
+    if len(set(map(tuple, plans.values()))) < 2:
+        return list(names), []
+    differ = [k for k, steps in enumerate(zip(*plans.values(), strict=True)) if len(set(steps)) > 1]
+    short = {
+        name: _PLAN.sub(" / ".join(steps[k] for k in differ), name) for name, steps in plans.items()
+    }
+    return [short.get(name, name) for name in names], [LEVELS[k] for k in differ]
 
 
 def _scales(ax: Axes, x: np.ndarray, y: np.ndarray, limit: float | None) -> None:

@@ -6,7 +6,7 @@ scene       what is in it                                                       
 plasma      no platelet                                                          shear
 tumbling    one platelet, its short axis `tilt` away from the gradient           shear
 collision   two platelets that shear drives onto each other, and that stick      shear
-clot        a loose heap of platelets, each within reach of others, that stick   shear
+clot        platelets near each other that shear makes aggregate                 shear
 =========== ==================================================================== ==============
 
 u_x = rate y. A short axis along y is in the slow phase of tumbling, one along x in the fast one.
@@ -49,14 +49,16 @@ from labkit.errors import ParameterError
 
 ROOM = 1.03
 """Edge of the smallest box in units of two platelet diameters 4 a, for the membrane's relief."""
+SHEAR_RATE = 0.2
+"""Of all scenes [1/time]."""
 MOST_PLATELETS = 250
 """As many as in the published simulation."""
-_MOST_TRIES = 30
 _FACE_CENTERED = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]])
 _UPRIGHT = np.array([0.0, 1.0, 0.0])
 _APART = 1.4
-_JITTER = 0.2
-_TILT = 0.15
+"""Least distance of two platelets' beads in the clot at the start, beyond the receptors [rc]."""
+_JITTER, _TILT, _MOST_TRIES = 0.2, 0.15, 30
+"""How far platelets are moved [rc] and tilted off their sites, and how often that is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,6 @@ _CHANGES: Mapping[str, tuple[str, ...]] = {
     "collision": (*_SHARED, *_SHAPE, *_STICKY),
     "clot": (*_SHARED, *_SHAPE, *_STICKY, "n_platelets"),
 }
-_RATES = {"plasma": 0.2, "tumbling": 0.2, "collision": 0.2, "clot": 0.2}
 
 
 def scene(name: str, *, seed: int = 0, **changes: Any) -> Scene:
@@ -166,11 +167,11 @@ def scene(name: str, *, seed: int = 0, **changes: Any) -> Scene:
     choices = Choices(**{k: v for k, v in changes.items() if k in _CHANGES[name]})
     forcefield = _forcefield(name, choices)
     suspension, description = _BUILDERS[name](choices, forcefield, seed)
-    return Scene(name, suspension, _flow(name, choices), forcefield, description)
+    return Scene(name, suspension, _flow(choices), forcefield, description)
 
 
 def equilibrate(
-    engine: Simulation, *, plan: StepPlan, time: float = 2.0, relaxation: float | None = None
+    engine: Simulation, *, plan: StepPlan, time: float = 1.0, relaxation: float | None = None
 ) -> Snapshot:
     """Bring a fresh engine to its temperature and flow, and return the state.
 
@@ -229,7 +230,11 @@ def _clot(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspensi
     cell = _cell(platelet, _axes(choices)[0])
     box = _box(choices, _cells_of(n) * cell)
     sites = _lattice(np.maximum(np.floor(box / cell + 1e-9).astype(int), 1), box)
-    require_whole("n_platelets", n, low=2, high=len(sites))
+    if n > len(sites):
+        raise ParameterError(
+            f"n_platelets={n} is not allowed in a box of {box[0]:g} x {box[1]:g} x {box[2]:g} rc, "
+            f"which has room for {len(sites)}; use fewer or a larger box."
+        )
     placed = _heap(platelet, rng.permutation(sites)[:n], box, rng)
     suspension = _build(box, placed, forcefield, seed)
     return suspension, f"{n} platelets that aggregate in {_plasma_of(suspension)}."
@@ -271,13 +276,13 @@ def _forcefield(name: str, choices: Choices) -> ForceField:
     return changed(ForceField(plasma=plasma, receptors=receptors), kT=choices.kT)
 
 
-def _flow(name: str, choices: Choices) -> Flow:
+def _flow(choices: Choices) -> Flow:
     if choices.force is not None:
         if choices.shear_rate is not None:
             raise ParameterError("force and shear_rate are two flows; give one of them.")
         require_positive("force", choices.force)
         return ReversePoiseuille(choices.force)
-    rate = _RATES[name] if choices.shear_rate is None else choices.shear_rate
+    rate = SHEAR_RATE if choices.shear_rate is None else choices.shear_rate
     if rate == 0 and not isinstance(rate, bool):
         return Quiescent()
     require_positive("shear_rate", rate)

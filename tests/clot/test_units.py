@@ -112,4 +112,4 @@ def test_particles_as_large_as_a_thin_platelet_are_refused():
 
 def test_unknown_kind_is_refused_with_the_nearest():
     with pytest.raises(ParameterError, match="Did you mean 'length'"):
-        UNITS.to_si("lenght", 1.0)
+        UNITS.to_si("lengths", 1.0)

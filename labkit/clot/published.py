@@ -127,7 +127,7 @@ def _measured_rows(
                 "us_per_day": float(np.mean(speeds)),
                 "low": min(speeds),
                 "high": max(speeds),
-                "source": f"{len(runs)} runs here, least and most",
+                "source": f"{len(runs)} runs here, mean" if len(runs) > 1 else "one run here",
             }
         )
     return rows

@@ -59,8 +59,10 @@ def platelets_figure(
     )  # fmt: skip
     for ax in axes.flat:
         ax.set_axis_off()
+    limits = _limits(pictures)
     for ax, picture in zip(axes.flat, pictures, strict=False):
         _draw(ax, picture)
+        ax.set(xlim=limits[0], ylim=limits[1], aspect="equal")
     scale = pictures[0].scale
     if scale is not None:
         colors = ScalarMappable(Normalize(scale.low, scale.high), scale.colormap())
@@ -78,10 +80,14 @@ def _draw(ax: Axes, picture: Picture) -> None:
     ax.add_collection(
         PolyCollection(list(corners), facecolors=colors, edgecolors=colors, linewidths=0.3)
     )
-    every = np.concatenate([edges.reshape(-1, 2), corners.reshape(-1, 2)])
-    low, high = every.min(axis=0), every.max(axis=0)
-    edge = 0.02 * (high - low).max()
-    ax.set_xlim(low[0] - edge, high[0] + edge)
-    ax.set_ylim(low[1] - edge, high[1] + edge)
-    ax.set_aspect("equal")
     ax.set_title(f"time {picture.time:.4g}", fontsize=9.5, fontweight="normal", loc="center")
+
+
+def _limits(pictures: Sequence[Picture]) -> list[tuple[float, float]]:
+    """Common limits of all panels along x and y [rc]."""
+    shown = [projected(outlines(p.box, p.tilt), p)[:, :, :2].reshape(-1, 2) for p in pictures]
+    shown += [polygons(p)[0].reshape(-1, 2) for p in pictures]
+    every = np.concatenate(shown)
+    low, high = every.min(axis=0), every.max(axis=0)
+    edge = 0.02 * float((high - low).max())
+    return [(float(a) - edge, float(b) + edge) for a, b in zip(low, high, strict=True)]

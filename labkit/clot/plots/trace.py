@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from labkit.clot.plots.marks import legend_below, legend_beside, panels, step_ax
 from labkit.errors import ParameterError
 from labkit.viz.style import PALETTE, new_axes
 
-CHANGE = 0.1
-"""Contacts form while their number changes by more than this share of a segment's."""
+CHANGE, FEW = 0.1, 2
+"""Contacts change where more than this share of them come or go in a time unit, and more than a few
+in a segment."""
 
 
 def regimes(observations: Sequence[Observation]) -> list[str]:
@@ -34,15 +35,17 @@ def regimes(observations: Sequence[Observation]) -> list[str]:
     Returns
     -------
     list of str
-        "free" where no platelet touches another, "contacts changing" where the number of contacts
-        changes by more than a tenth and by more than two pairs, else "settled".
+        "free" where no platelet touches another, "contacts changing" where more than a tenth of
+        the pairs in contact come or go in a time unit, and more than two, else "settled".
     """
     contacts = [float(np.sum(one.contacts)) / 2 for one in observations]
+    times = [one.time for one in observations]
     found = []
-    for before, after in itertools.pairwise(contacts):
+    for (before, after), (start, end) in zip(pairwise(contacts), pairwise(times), strict=True):
+        change = abs(after - before)
         if before == after == 0:
             found.append("free")
-        elif abs(after - before) > max(2.0, CHANGE * max(before, after)):
+        elif change > FEW and change > CHANGE * (end - start) * max(before, after):
             found.append("contacts changing")
         else:
             found.append("settled")
@@ -107,7 +110,7 @@ def _stretches(kinds: Sequence[str]) -> list[tuple[str, int, int]]:
     [('free', 0, 2), ('settled', 2, 3)]
     """
     ends = [k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]]
-    bounds = itertools.pairwise([0, *ends, len(kinds)])
+    bounds = pairwise([0, *ends, len(kinds)])
     return [(kinds[first], first, last) for first, last in bounds]
 
 

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 Series = dict[str, NDArray[Any]]
 _HOLD = 4
+"""Segments after which the trajectory draws another plan."""
+_FAR_WORSE = 10.0
 _SNAPSHOT = "snapshot/"
 
 
@@ -112,7 +114,7 @@ def _advance(
 ) -> None:
     """Add the next observation and its labels; the first one is of the start."""
     number = len(series["ran_on"])
-    ran_on = -1 if number == 0 else _run(engine, trajectory, settings, number)
+    ran_on = _run(engine, trajectory, settings, series) if number else -1
     observed = observation_arrays([engine.observe()])
     labeled = number % settings.label_every == 0
     errors = np.full((1, *series["errors"].shape[1:]), np.nan)
@@ -131,11 +133,14 @@ def _advance(
         series[name] = np.concatenate([series[name], values]) if name in series else values
 
 
-def _run(engine: Simulation, trajectory: Trajectory, settings: LabelSettings, number: int) -> int:
+def _run(
+    engine: Simulation, trajectory: Trajectory, settings: LabelSettings, series: Series
+) -> int:
     """Run a segment on a plan drawn for it, a finer one where that blows up; return its rung."""
-    draw = np.random.default_rng([trajectory.seed, number // _HOLD])
+    number = len(series["ran_on"])
+    draw = np.random.default_rng([trajectory.seed, number // _HOLD]).random()
     before = engine.snapshot()
-    for rung in range(int(draw.integers(len(settings.plans))), -1, -1):
+    for rung in range(int(draw * _n_allowed(series["errors"])), -1, -1):
         try:
             engine.run(settings.plans[rung], settings.segment)
             return rung
@@ -144,6 +149,14 @@ def _run(engine: Simulation, trajectory: Trajectory, settings: LabelSettings, nu
             if rung == 0:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+def _n_allowed(errors: NDArray[Any]) -> int:
+    """Return how many plans, from the finest on, were not far worse than it at the last label."""
+    labeled = errors.max(axis=2)
+    last = labeled[~np.isnan(labeled).any(axis=1)][-1]
+    too_bad = last > _FAR_WORSE * last[0]
+    return int(np.argmax(too_bad)) if too_bad.any() else len(last)
 
 
 def _reference_error(engine: Simulation, settings: LabelSettings) -> float:

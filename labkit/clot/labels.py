@@ -9,9 +9,9 @@ with unwrapped positions at the end of the window. Without noise both runs follo
 so that e is the error of the steps alone and falls with their square. Velocities are no measure:
 their error is the phase of the fastest bond vibrations. A controller bounds the largest e_p.
 
-A trajectory wanders over the plans of the ladder at random, so that labels cover states that each
-of them leads to, and is labeled at the start of each segment. `make_labels` keeps one file a
-trajectory and goes on where it was stopped.
+A trajectory wanders at random over the plans that are not far worse than the finest where it is, so
+that labels cover the states that each of them leads to, and is labeled at the start of segments.
+`make_labels` keeps one file a trajectory and goes on where it was stopped.
 
 Command line: ``python -m labkit.clot.labels --help``.
 """
@@ -44,9 +44,9 @@ from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 
-WINDOW = 0.2
-"""Length of a noise-free window [time]: long against a vibration of receptors, short against the
-time in which the plasma forgets."""
+WINDOW = 0.1
+"""Length of a noise-free window [time]: two and a half vibrations of a receptor bond, and so short
+that neighbors do not drift apart for reasons other than the steps."""
 
 
 def local_errors(

@@ -5,13 +5,15 @@ a step h because of its velocity v or its acceleration a::
 
     h = min over beads of min( x_max / |v|, sqrt(2 x_max / |a|) )
 
-`StepDoubling` measures the error: it runs a noise-free window on its plan and on the next finer one
-and compares. The change of step follows the proportional-integral controller of [1]_ for a method
-of second order, with the tolerance tol and the last two errors e::
+`StepDoubling` measures the error: it runs a noise-free window on its plan and on one with half of
+all steps. A method of second order leaves a quarter of the error there, so that the error is 4/3 of
+the difference. The change of step follows the proportional-integral controller of [1]_, with the
+tolerance tol and the last two errors e::
 
     h' / h = safety (tol / e_n)^(0.7/2) (e_(n-1) / tol)^(0.4/2)
 
-A rung of a ladder stands for a factor of two in h.
+A rung of the ladder stands for its mean `growth` of h. The wished-for h lies between two rungs, so
+that the error measured on the lower one is scaled to it, by h^2; the plan is that of the lower one.
 
 References
 ----------
@@ -131,31 +133,33 @@ class StepDoubling:
         """Return the plan that the measured error asks for."""
         height = float(self.memory.get("height", 0.0))
         rung = math.floor(height + _TINY)
-        error = self.embedded_error(engine, rung)
+        measured = self.embedded_error(engine, rung)
+        error = min(measured * self.ladder.growth ** (2 * (height - rung)), 1 / _TINY)
         last = float(self.memory.get("error", error))
-        height += math.log2(self._growth(error, last))
+        height += math.log(self._growth(error, last)) / math.log(self.ladder.growth)
         height = min(max(height, 0.0), len(self.ladder) - 1.0)
-        if error > self.tolerance:
-            height = min(height, max(rung - 1, 0))
-        self.memory = {"height": height, "error": min(error, 1 / _TINY)}
+        if measured > self.tolerance:
+            height = min(height, max(rung - 1.0, 0.0))
+        self.memory = {"height": height, "error": error}
         return self.ladder[math.floor(height + _TINY)]
 
     def embedded_error(self, engine: Simulation, rung: int) -> float:
-        """Return the largest error of a rung against the next finer plan [rc]."""
-        now = engine.snapshot()
+        """Return the largest error of a platelet on a rung, by one run with half the steps [rc]."""
         plan = self.ladder[rung]
-        finer = self.ladder[rung - 1] if rung else plan.refined(2)
         try:
             errors = local_errors(
-                engine, now, [plan], reference=finer, window=self.window, keep_segments=True
+                engine,
+                engine.snapshot(),
+                [plan],
+                reference=plan.refined(2),
+                window=self.window,
+                keep_segments=True,
             )
         except EngineError:
             return math.inf
-        return float(errors.max(initial=0.0))
+        return 4 / 3 * float(errors.max(initial=0.0))
 
     def _growth(self, error: float, last: float) -> float:
-        if not math.isfinite(error):
-            return 1 / _LARGEST_CHANGE
         now, before = (max(value, _TINY) / self.tolerance for value in (error, last))
         factor = self.safety * now**-_INTEGRAL * before**_PROPORTIONAL
         return min(max(factor, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)

@@ -1,9 +1,22 @@
 """Step plans to choose from, from the finest, which is the safest, to the coarsest and cheapest.
 
 No step grows from a rung to the next safer one, so that the number of evaluations of every level
-falls along the ladder. The default ladder has the largest steps that the static caps allow at its
-coarse end. Going down to the safe end it halves the step of the nonbonded forces, whose stiffness
-changes when receptors bind, and lets the bonded step follow where it must.
+falls along the ladder.
+
+The default ladder has the largest steps that the static caps allow at its coarse end. Each rung
+below it halves the steps that contribute most to the error there, as measured in free flight, in
+collisions and in clots: first that of the springs, which is the cheapest, then that of the
+nonbonded forces, whose stiffness changes when receptors bind, then those of the plasma::
+
+    rung  halvings of fluid, interface, nonbonded, bonded
+    7     0 0 0 0
+    6     0 0 0 1
+    5     0 0 1 1
+    4     0 1 2 1
+    3     1 1 2 1
+    2     1 1 3 2
+    1     1 2 3 2
+    0     2 2 4 3
 """
 
 from __future__ import annotations
@@ -15,11 +28,21 @@ from typing import Protocol
 
 from labkit.choices import require_whole
 from labkit.clot.forcefield import require_positive
-from labkit.clot.plans import StepPlan
+from labkit.clot.plans import LEVELS, StepPlan
 from labkit.errors import ParameterError
 
 _SLACK = 1e-9
-_ROUND = (5.0, 2.5, 2.0, 1.25, 1.0)
+_ROUND = (5.0, 2.0, 1.0)
+_HALVINGS = (
+    (0, 0, 0, 0),
+    (0, 0, 0, 1),
+    (0, 0, 1, 1),
+    (0, 1, 2, 1),
+    (1, 1, 2, 1),
+    (1, 1, 3, 2),
+    (1, 2, 3, 2),
+    (2, 2, 4, 3),
+)
 
 
 class StepLimits(Protocol):
@@ -91,6 +114,15 @@ class Ladder:
         """The cheapest plan."""
         return self.plans[-1]
 
+    @property
+    def growth(self) -> float:
+        """Mean factor by which steps grow from a rung to the next; 2 where there is one rung."""
+        if len(self.plans) == 1:
+            return 2.0
+        pairs = zip(self.finest.steps, self.coarsest.steps, strict=True)
+        factors = [math.log(coarse / fine) for fine, coarse in pairs]
+        return math.exp(sum(factors) / len(factors) / (len(self.plans) - 1))
+
     def rung(self, plan: StepPlan) -> int:
         """Return the index of a plan; of one that is not here, the coarsest rung not above it."""
         if plan in self.plans:
@@ -149,31 +181,47 @@ def require_divides(name: str, time: float, plans: Sequence[StepPlan]) -> None:
             raise ParameterError(str(refused).replace("time=", f"{name}=", 1)) from None
 
 
-def ladder(caps: StepLimits, *, n_plans: int = 6) -> Ladder:
-    """Return the default ladder below static caps.
+def ladder(caps: StepLimits, *, n_plans: int = len(_HALVINGS)) -> Ladder:
+    r"""Return the default ladder below static caps.
 
     Parameters
     ----------
     caps : StepLimits
         Largest stable and accurate step of each level [time].
     n_plans : int
-        Number of rungs.
+        Number of rungs, from the coarse end.
 
     Returns
     -------
     Ladder
-        Its coarsest plan has the largest steps below the caps, with a round fluid step.
+        Its coarsest plan has the largest steps below the caps that divide each other, with a round
+        fluid step.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> caps = SimpleNamespace(fluid=0.03, interface=0.018, nonbonded=0.018, bonded=0.008)
+    >>> print(*ladder(caps, n_plans=3), sep="\n")
+    0.02 / 0.01 / 0.005 / 0.0025
+    0.02 / 0.01 / 0.01 / 0.0025
+    0.02 / 0.01 / 0.01 / 0.005
     """
-    require_whole("n_plans", n_plans, low=1)
+    require_whole("n_plans", n_plans, low=1, high=len(_HALVINGS))
     fluid = _round_down(caps.fluid)
     interface = _divided(fluid, caps.interface)
     nonbonded = _divided(interface, caps.nonbonded)
-    plans = []
-    for rung in range(n_plans):
-        h2 = nonbonded / 2**rung
-        h1 = _divided(h2, caps.bonded)
-        plans.append(StepPlan(fluid=fluid, interface=interface, nonbonded=h2, bonded=h1))
-    return Ladder(tuple(reversed(plans)))
+    largest = (fluid, interface, nonbonded, _divided(nonbonded, caps.bonded))
+    return Ladder(tuple(_halved(largest, times) for times in reversed(_HALVINGS[:n_plans])))
+
+
+def _halved(steps: tuple[float, ...], times: tuple[int, ...]) -> StepPlan:
+    """Halve each step some times, and once more where it would not divide the slower one."""
+    chosen: dict[str, float] = {}
+    slower = math.inf
+    for level, step, n in zip(LEVELS, steps, times, strict=True):
+        wanted = step / 2**n
+        slower = chosen[level] = wanted if math.isinf(slower) else _divided(slower, wanted)
+    return StepPlan(**chosen)
 
 
 def _divided(step: float, cap: float) -> float:
@@ -182,6 +230,6 @@ def _divided(step: float, cap: float) -> float:
 
 
 def _round_down(step: float) -> float:
-    """Return the largest number with one or few digits that is not above a step."""
+    """Return the largest of 1, 2, 5, 10, ... times a power of ten that is not above a step."""
     decade = 10.0 ** math.floor(math.log10(step) + _SLACK)
     return decade * next(digit for digit in _ROUND if digit * decade <= step * (1 + _SLACK))

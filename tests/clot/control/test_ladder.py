@@ -1,6 +1,7 @@
 import itertools
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from labkit.clot.control.ladder import Ladder, ladder
@@ -32,10 +33,10 @@ def test_every_level_is_evaluated_less_often_up_the_ladder():
         assert sum(coarse) < sum(fine)
 
 
-def test_the_coarse_end_is_within_a_factor_of_two_of_every_cap():
-    """Steps divide each other, so that a cap may be missed, but by less than one halving."""
+def test_the_coarse_end_is_near_every_cap():
+    """The fluid step is round, 2.5 at most below its cap; each other one divides the one before."""
     for level in LEVELS:
-        assert getattr(ladder(CAPS).coarsest, level) > getattr(CAPS, level) / 2
+        assert getattr(ladder(CAPS).coarsest, level) > getattr(CAPS, level) / 2.5
 
 
 def test_caps_that_a_system_does_not_have_are_no_limits():
@@ -46,8 +47,25 @@ def test_caps_that_a_system_does_not_have_are_no_limits():
 def test_fluid_steps_are_round_so_that_times_can_be_multiples_of_them():
     for cap in (0.0101, 0.0298, 0.19, 0.0051):
         step = ladder(SimpleNamespace(**{**vars(CAPS), "fluid": cap})).coarsest.fluid
-        assert cap / 2 < step <= cap
+        assert cap / 2.5 < step <= cap
         assert round(1 / step) * step == pytest.approx(1, rel=1e-12)
+
+
+def test_the_mean_growth_of_steps_spans_the_ladder():
+    plans = ladder(CAPS)
+    factors = [c / f for f, c in zip(plans.finest.steps, plans.coarsest.steps, strict=True)]
+    assert plans.growth ** (len(plans) - 1) == pytest.approx(np.prod(factors) ** 0.25)
+    assert THREE.growth == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("bonded", [0.0019, 0.0031, 0.0044, 0.0083])
+def test_steps_divide_each_other_whatever_the_caps(bonded):
+    caps = SimpleNamespace(**{**vars(CAPS), "bonded": bonded})
+    for each in ladder(caps):
+        h4, h3, h2, h1 = each.steps
+        n3, n2, n1 = each.ratios
+        assert h4 == pytest.approx(n3 * h3) == pytest.approx(n3 * n2 * h2)
+        assert h2 == pytest.approx(n1 * h1)
 
 
 def test_safer_walks_down_to_the_finest_plan():

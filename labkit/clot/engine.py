@@ -9,6 +9,7 @@ Under MPI every rank runs the same Python, and each returns the same snapshot an
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time as clock
 from pathlib import Path
@@ -34,6 +35,7 @@ from labkit.clot.suspension import Suspension
 from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
+_ERROR = re.compile(r"^ERROR( on proc \d+)?: ")
 
 
 class Engine:
@@ -346,7 +348,8 @@ class Engine:
 
     def _blown_up(self, plan: StepPlan, n_steps: int, error: Exception) -> EngineError:
         last = self.time + getattr(error, "step", n_steps) * plan.fluid
-        reason = str(error).strip().partition("\n")[0].removeprefix("ERROR: ").rstrip(".")
+        text = str(getattr(error, "message", error)).strip()
+        reason = _ERROR.sub("", text.partition("\n")[0]).rstrip(".")
         message = (
             f"plan {plan} blew up between t={self.time:g} and t={last:g} ({reason}); "
             "restore a snapshot and use smaller steps."

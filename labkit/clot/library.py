@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labkit.atomic import replace_text
 from labkit.errors import LabkitError
 
 Array = NDArray[np.float64]
@@ -29,6 +30,7 @@ NO_KOKKOS = (
     "LAMMPS with KOKKOS switched on has no r-RESPA, which the four time steps need; "
     "leave out -kokkos and -suffix kk, or use the GPU package."
 )
+ERROR_FILE_VARIABLE = "LABKIT_CLOT_ERROR_FILE"
 _QUIET = ("-log", "none", "-screen", "none", "-nocite")
 _THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
@@ -93,11 +95,16 @@ def any_rank(condition: bool) -> bool:
 
 
 def abort(message: str) -> None:
-    """End all ranks, where one of several cannot go on; say why on its standard error."""
+    """End all ranks, where one of several cannot go on alone.
+
+    It says why on its standard error, and in the file that `ERROR_FILE_VARIABLE` names.
+    """
     from mpi4py import MPI
 
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
+    if file := os.environ.get(ERROR_FILE_VARIABLE):
+        replace_text(file, message)
     MPI.COMM_WORLD.Abort(1)
 
 

@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 
 _LAUNCHER_VARIABLE = "LABKIT_MPIRUN_PARENT"
 _OF_ANOTHER_MPI = ("PMI", "PMIX", "HYDI", "HYDRA", "MPI_LOCAL", "MPIEXEC", "MPIR_CVAR")
+_RESULT, _END, _ERROR, _LOG = "result.npz", "end.npz", "error.txt", "ranks.log"
 _LOG_LINES = 15
 _PLAIN = ("time", "segment", "relax", "seed", "noise", "bins")
 
@@ -181,23 +182,21 @@ def run_ranks(
     require_folder("folder", folder)
     place = Path(folder).expanduser().resolve()
     place.mkdir(parents=True, exist_ok=True)
-    for name in ("result.npz", "end.npz", "error.txt"):
+    for name in (_RESULT, _END, _ERROR):
         (place / name).unlink(missing_ok=True)
     job.save(place)
-    code = _run(mpirun_command(ranks, place / "job.json"), timeout_s, place / "ranks.log")
+    code = _run(mpirun_command(ranks, place / "job.json"), timeout_s, place)
     if code is None:
         raise LabkitError(
             f"timeout_s={timeout_s:g} was not enough for the {ranks} ranks; use more."
         )
-    if (place / "error.txt").exists():
-        raise EngineError((place / "error.txt").read_text())
-    if code != 0 or not (place / "result.npz").exists():
-        last = "\n".join((place / "ranks.log").read_text().splitlines()[-_LOG_LINES:])
-        raise LabkitError(
-            f"a rank of {ranks} ended with code {code}; {place}/ranks.log ends:\n{last}"
-        )
-    with np.load(place / "result.npz") as stored:
-        return RanksRun(snapshot=Snapshot.load(place / "end.npz"), **stored)
+    if (place / _ERROR).exists():
+        raise EngineError((place / _ERROR).read_text())
+    if code != 0 or not (place / _RESULT).exists():
+        last = "\n".join((place / _LOG).read_text().splitlines()[-_LOG_LINES:])
+        raise LabkitError(f"a rank of {ranks} ended with code {code}; {place / _LOG} ends:\n{last}")
+    with np.load(place / _RESULT) as stored:
+        return RanksRun(snapshot=Snapshot.load(place / _END), **stored)
 
 
 def mpirun_command(ranks: int, job: Path) -> list[str]:
@@ -248,15 +247,15 @@ def _check_ranks(job: Job, ranks: int, oversubscribe: bool) -> None:
         )
 
 
-def _run(command: Sequence[str], timeout_s: float, log: Path) -> int | None:
+def _run(command: Sequence[str], timeout_s: float, folder: Path) -> int | None:
     """Return the exit code of mpirun, None if the time limit ended it."""
     token = uuid.uuid4().hex
     process = None
     try:
-        with log.open("wb") as stream:
+        with (folder / _LOG).open("wb") as stream:
             process = subprocess.Popen(
                 command,
-                env=_environment(token),
+                env=_environment(token, folder),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -271,9 +270,14 @@ def _run(command: Sequence[str], timeout_s: float, log: Path) -> int | None:
             process.wait()
 
 
-def _environment(token: str) -> dict[str, str]:
+def _environment(token: str, folder: Path) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(_OF_ANOTHER_MPI)}
-    return {**clean, TOKEN_VARIABLE: token, _LAUNCHER_VARIABLE: str(os.getpid())}
+    return {
+        **clean,
+        TOKEN_VARIABLE: token,
+        _LAUNCHER_VARIABLE: str(os.getpid()),
+        library.ERROR_FILE_VARIABLE: str(folder / _ERROR),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -295,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _drive(Job.load(place), place.parent)
     except EngineError as error:
         if _rank() == 0:
-            replace_text(place.with_name("error.txt"), str(error))
+            replace_text(place.with_name(_ERROR), str(error))
         raise SystemExit(1) from error
 
 
@@ -325,9 +329,9 @@ def _drive(job: Job, folder: Path) -> None:
             rows["profile"].append([] if segment.profile is None else segment.profile)
         end = engine.snapshot()
     if _rank() == 0:
-        end.save(folder / "end.npz")
+        end.save(folder / _END)
         arrays: dict[str, Any] = {name: np.asarray(row, float) for name, row in rows.items()}
-        np.savez(folder / "result.npz", **arrays)
+        np.savez(folder / _RESULT, **arrays)
 
 
 def _rank() -> int:

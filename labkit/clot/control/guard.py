@@ -26,23 +26,23 @@ class Guard:
     kT : float
         Temperature of the thermostats [energy].
     max_temperature_ratio : float
-        Largest kinetic temperature of a platelet over kT. Receptors that bind heat a platelet for
-        a while, so that it is well above 1.
+        Largest kinetic temperature of a platelet over kT. Receptors that bind heat a platelet to
+        about 3 for a while.
     max_fluid_temperature_ratio : float
-        Largest temperature of the plasma over kT.
+        Largest temperature of the plasma over kT; about 1.4 in a clot that forms.
     max_stretch : float
-        Largest |r - r0| / r0 of a membrane spring.
+        Largest |r - r0| / r0 of a membrane spring; about 0.25 in a clot.
     min_gap : float
-        Smallest distance between membrane beads of different platelets [rc].
+        Smallest distance between membrane beads of different platelets [rc]; they settle at 0.7.
     hold : int
         Segments for which a plan that failed is not tried again.
     """
 
     kT: float
-    max_temperature_ratio: float = 8.0
-    max_fluid_temperature_ratio: float = 2.5
-    max_stretch: float = 1.0
-    min_gap: float = 0.1
+    max_temperature_ratio: float = 6.0
+    max_fluid_temperature_ratio: float = 2.0
+    max_stretch: float = 0.5
+    min_gap: float = 0.4
     hold: int = 8
 
     def __post_init__(self) -> None:

@@ -11,7 +11,9 @@ whole multiples of the lattice vectors ::
 of the box sheared at the rate g, and with the velocity g Ly along x for each b [1]_.
 
 LAMMPS tilts the box after a step's forces. `Instance.start` lets it do so once without moving the
-particles, so that all forces are those of the box at the positions' own time, in every instance.
+particles, so that all forces are those of the box at the positions' own time, in every instance. It
+must not flip the box by itself, because particles that have left it at the top then keep the
+velocity that they had there.
 
 Neighbors move with the flow together, so `Wear` counts displacements against it, and the strain of
 the flow between neighbors, to say for how long the result of a search holds. LAMMPS counts those in
@@ -48,6 +50,8 @@ Images = NDArray[np.int32]
 Indices = NDArray[np.intp]
 
 _NEVER = 1_000_000_000
+_CAUTION = 1.5
+"""The next step may move particles this many times as far as the last one did."""
 
 
 class Instance:
@@ -189,7 +193,7 @@ class Instance:
             "reset_timestep 0",
             *commands,
             f"timestep {step:.17g}",
-            *([deck.shear_command(self._rate)] if self._rate else []),
+            *([f"{deck.shear_command(self._rate)} flip no"] if self._rate else []),
             f"run 0 post no {self._span}",
         )
         if self._rate:
@@ -207,13 +211,11 @@ class Instance:
         """Make neighbor lists at the next step, or at none from now on."""
         self.command(f"neigh_modify every 1 delay {0 if now else _NEVER} check no")
 
-    def images(self, tilt: float) -> Images:
-        """Return how often each particle left the box, were its upper end shifted by `tilt`."""
-        _, edges, shift, *_ = self._lammps.extract_box()
+    @property
+    def image(self) -> Images:
+        """How often each particle left the box, shape (n, 3)."""
         _, _, packed = library.local_particles(self._lammps)
-        image = library.unpacked(packed)
-        image[:, 0] += image[:, 1] * int(np.rint((shift - tilt) / edges[0]))
-        return image
+        return library.unpacked(packed)
 
     def command(self, *commands: str) -> None:
         """Give LAMMPS commands."""
@@ -251,48 +253,56 @@ class Instance:
 
 
 class Wear:
-    """How far particles moved, against the flow, since neighbors were looked for.
+    """How much of a margin particles have used up since neighbors were looked for.
 
     Parameters
     ----------
-    n_beads, n_plasma : int
-        Numbers of particles; beads come first.
+    margin : float
+        How much closer than at the search a pair may come [rc].
     reach : float
         Largest distance of the pairs that were found [rc].
     rate : float
         Shear rate [1/time].
+    n_beads, n_plasma : int
+        Numbers of particles; beads come first.
     """
 
-    def __init__(self, n_beads: int, n_plasma: int, *, reach: float, rate: float) -> None:
+    def __init__(
+        self, margin: float, *, reach: float, rate: float, n_beads: int, n_plasma: int
+    ) -> None:
+        self._margin, self._reach, self._rate = margin, reach, rate
         self._beads, self._plasma = slice(n_beads), slice(n_beads, None)
-        self._moved = np.zeros((n_beads + n_plasma, 3))
-        self._reach, self._rate, self._time = reach, rate, 0.0
+        self._moved: Array = np.zeros((n_beads + n_plasma, 3))
+        self._last = self._moved
+        self._time = self._step = 0.0
 
     def move(self, displacement: Array, time: float) -> None:
-        """Take note of displacements against the flow, shape (n, 3) [rc], and of a time."""
+        """Take note of displacements against the flow, shape (n, 3) [rc], in a step of a time."""
         self._moved += displacement
+        self._last, self._step = displacement, time
         self._time += time
 
     def renew(self) -> None:
         """Begin with a fresh search."""
         self._moved[:], self._time = 0.0, 0.0
 
-    @property
-    def of_any(self) -> float:
-        """The most by which two particles can have come closer [rc]."""
-        return 2 * max(self._largest()) + self._strain
+    def allows_pairs(self) -> bool:
+        """Return whether no pair of any particles can use up the margin in the next step."""
+        used, next_step = (2 * max(self._largest(each)) for each in (self._moved, self._last))
+        return self._allows(used, next_step)
 
-    @property
-    def of_mixed(self) -> float:
-        """The most by which a bead and a plasma particle can have come closer [rc]."""
-        return sum(self._largest()) + self._strain
+    def allows_mixed_pairs(self) -> bool:
+        """Return the same for pairs of a bead and a plasma particle."""
+        used, next_step = (sum(self._largest(each)) for each in (self._moved, self._last))
+        return self._allows(used, next_step)
 
-    @property
-    def _strain(self) -> float:
-        return self._rate * self._time * self._reach
+    def _allows(self, used: float, next_step: float) -> bool:
+        strain = self._rate * self._reach
+        used += strain * self._time
+        return used + _CAUTION * (next_step + strain * self._step) < self._margin
 
-    def _largest(self) -> tuple[float, float]:
-        squared = np.einsum("ij,ij->i", self._moved, self._moved)
+    def _largest(self, displacement: Array) -> tuple[float, float]:
+        squared = np.einsum("ij,ij->i", displacement, displacement)
         beads, plasma = (squared[some].max(initial=0.0) for some in (self._beads, self._plasma))
         return float(np.sqrt(beads)), float(np.sqrt(plasma))
 

@@ -20,6 +20,9 @@ One fluid step, with f4 zero for platelets and f3 zero for plasma that is far fr
                f3 new,  v += h3/2 f3
     f4 new,  v += h4/2 f4
 
+Forces known at a new choice of plasma or box are kept, so that the noise of both halves of a kick
+is the same.
+
 Platelets move in the instance of their springs, which needs no box and no neighbors; plasma near
 them in the interface's; all other plasma feels one impulse and moves once per fluid step.
 
@@ -51,8 +54,6 @@ RANGE = 1.0
 """Of the forces of plasma [rc]."""
 SHELL = 0.8
 """Plasma farther than this beyond the range of a platelet's forces is left to the fluid [rc]."""
-USABLE = 0.75
-"""Part of a margin that particles may use up before the next fluid step."""
 
 
 class Impulses:
@@ -110,19 +111,21 @@ class Impulses:
         self._before, self._plan, self._n_steps = state, plan, n_steps
         self._kT, self._seed, self._n_done = kT, seed, 0
         began = clock.perf_counter()
-        self._start()
+        self._start_springs(state)
+        self._start_boxes(state)
         self.setup_seconds = clock.perf_counter() - began
         self._kick_plasma(plan.fluid / 2)
         for step in range(1, n_steps + 1):
-            if len(self._near) < self._n_plasma and self._shell.of_mixed > USABLE * SHELL:
+            if self._box_tilt() > self._suspension.box[0] / 2:
+                self._flip_boxes()
+            elif len(self._near) < self._n_plasma and not self._shell.allows_mixed_pairs():
                 self._renew_shell()
             for _ in range(plan.ratios[0]):
                 self._interface_step()
             self._fluid_step()
             self._kick_plasma(plan.fluid if step < n_steps else plan.fluid / 2)
         after = self._present()
-        for instance in (self._fluid, self._interface, self._contacts):
-            instance.stop()
+        self._stop_boxes()
         self._springs.stop("unfix guard")
         return after
 
@@ -131,32 +134,16 @@ class Impulses:
         for instance in (self._fluid, self._interface, self._contacts, self._springs):
             instance.close()
 
-    def _start(self) -> None:
-        """Bring all instances to the state and compute their forces there."""
-        state, plan, n = self._before, self._plan, self._n_steps
-        n3, n2, n1 = plan.ratios
-        self._fluid.load(part_of_state(state, self._plasma))
-        self._fluid.start(
-            deck.plasma_style(self._forcefield, kT=_even(self._kT, n), seed=self._seed),
-            step=plan.fluid,
-            n_steps=n,
-        )
-        self._contacts.load(part_of_state(state, self._beads))
-        self._contacts.start(
-            contact_style(self._forcefield), step=plan.nonbonded, n_steps=n * n3 * n2
-        )
-        self._springs.load(self._whole(part_of_state(state, self._beads)))
+    def _start_springs(self, state: Snapshot) -> None:
+        n3, n2, n1 = self._plan.ratios
         torn = deck.TEAR * deck.longest_bond(self._suspension)
+        self._springs.load(self._whole(part_of_state(state, self._beads)))
         self._springs.start(
             [f"fix guard all halt {n3 * n2 * n1} bondmax > {torn:.6g} error hard"],
-            step=plan.bonded,
-            n_steps=n * n3 * n2 * n1,
+            step=self._plan.bonded,
+            n_steps=self._n_steps * n3 * n2 * n1,
         )
         self._beads_then = self._springs.x.copy()
-        self._lists = self._wear(self._forcefield.cutoff + deck.SKIN)
-        self._start_interface(state)
-        for instance in (self._fluid, self._interface, self._contacts):
-            instance.make_lists(now=False)
 
     def _whole(self, state: Snapshot) -> Snapshot:
         """Return platelets where their first beads are, so that no spring leaves the box."""
@@ -168,9 +155,27 @@ class Impulses:
         v[:, 0] += away[:, 1] * self._flow.rate * self._suspension.box[1]
         return dataclasses.replace(state, x=x, v=v)
 
+    def _start_boxes(self, state: Snapshot) -> None:
+        """Bring the instances with a box to a state, and compute their forces there."""
+        plan, (n3, n2, _) = self._plan, self._plan.ratios
+        left = self._n_steps * n3 * n2 - self._n_done
+        self._tilt_at_start, self._n_at_start = state.tilt, self._n_done
+        self._fluid.load(part_of_state(state, self._plasma))
+        self._fluid.start(
+            deck.plasma_style(self._forcefield, kT=self._kT, seed=self._seed),
+            step=plan.fluid,
+            n_steps=left // (n3 * n2),
+        )
+        self._contacts.load(part_of_state(state, self._beads))
+        self._contacts.start(contact_style(self._forcefield), step=plan.nonbonded, n_steps=left)
+        self._start_interface(state)
+        self._lists = self._wear(deck.SKIN, self._forcefield.cutoff)
+        for instance in (self._fluid, self._interface, self._contacts):
+            instance.make_lists(now=False)
+
     def _start_interface(self, state: Snapshot) -> None:
         """Choose the plasma near platelets, and compute what it and they feel of each other."""
-        n_beads, n3 = self._suspension.n_beads, self._plan.ratios[0]
+        n_beads, (n3, n2, _) = self._suspension.n_beads, self._plan.ratios
         self._near = within(
             state.x[self._plasma],
             state.x[self._beads],
@@ -178,26 +183,44 @@ class Impulses:
             tilt=state.tilt,
             reach=RANGE + SHELL,
         )
-        chosen = np.r_[:n_beads, n_beads + self._near]
-        self._interface.replace(self._suspension.types[chosen], part_of_state(state, chosen))
-        kT = _even(self._kT, self._n_steps * n3)
-        self._interface.start(
-            interface_style(self._forcefield, kT=kT, seed=self._seed + 1),
-            step=self._plan.interface,
-            n_steps=self._n_steps * n3 - self._n_done // self._plan.ratios[1],
+        self._known = np.r_[:n_beads, n_beads + self._near]
+        self._interface.replace(
+            self._suspension.types[self._known], part_of_state(state, self._known)
         )
-        self._shell = self._wear(RANGE + SHELL)
+        self._interface.start(
+            interface_style(self._forcefield, kT=self._kT, seed=self._seed + 1),
+            step=self._plan.interface,
+            n_steps=self._n_steps * n3 - self._n_done // n2,
+        )
+        self._interface.make_lists(now=False)
+        self._shell = self._wear(SHELL, RANGE)
+
+    def _stop_boxes(self) -> None:
+        for instance in (self._fluid, self._interface, self._contacts):
+            instance.stop()
+
+    def _flip_boxes(self) -> None:
+        """Take the box of the same lattice that leans to the other side; the forces stay."""
+        f4, f3, f2 = self._fluid.f.copy(), self._interface_forces(), self._contacts.f.copy()
+        self._seed += 2
+        state = self._present()
+        self._stop_boxes()
+        self._start_boxes(state)
+        self._fluid.f[:], self._interface.f[:], self._contacts.f[:] = f4, f3[self._known], f2
 
     def _renew_shell(self) -> None:
         """Choose the plasma near platelets anew; the forces stay, and with them their noise."""
-        f = np.zeros((self._suspension.n_particles, 3))
-        chosen = np.r_[self._beads, self._suspension.n_beads + self._near]
-        f[chosen] = self._interface.f
-        self._seed += 1
+        f3 = self._interface_forces()
+        self._seed += 2
         self._interface.stop()
         self._start_interface(self._present())
-        chosen = np.r_[self._beads, self._suspension.n_beads + self._near]
-        self._interface.f[:] = f[chosen]
+        self._interface.f[:] = f3[self._known]
+
+    def _interface_forces(self) -> Array:
+        """Return f3 of all particles, shape (n, 3)."""
+        f3 = np.zeros((self._suspension.n_particles, 3))
+        f3[self._known] = self._interface.f
+        return f3
 
     def _interface_step(self) -> None:
         """Advance platelets, and the plasma near them, by h3."""
@@ -233,7 +256,7 @@ class Impulses:
         v[:, 0] += gain
         fluid.x[self._near], fluid.v[self._near] = x, v
         self._note_moves()
-        if self._lists.of_any > USABLE * deck.SKIN:
+        if not self._lists.allows_pairs():
             for instance in (fluid, interface, self._contacts):
                 instance.make_lists(now=True)
             self._lists.renew()
@@ -265,9 +288,16 @@ class Impulses:
         return nearest_image(x, near, box, tilt=self._tilt(), rate=rate)
 
     def _shift(self) -> float:
-        """Return the tilt that the box of the start has by now [rc]."""
-        passed = self._n_done * self._plan.nonbonded
-        return float(self._before.tilt + self._flow.rate * self._suspension.box[1] * passed)
+        """Return the tilt that the box of the segment's start has by now [rc]."""
+        return float(self._before.tilt + self._strained(self._n_done))
+
+    def _box_tilt(self) -> float:
+        """Return the tilt of the boxes now [rc]."""
+        return float(self._tilt_at_start + self._strained(self._n_done - self._n_at_start))
+
+    def _strained(self, n_done: int) -> float:
+        height = self._suspension.box[1]
+        return float(self._flow.rate * height * n_done * self._plan.nonbonded)
 
     def _tilt(self) -> float:
         """Return the smallest tilt of the same lattice [rc]."""
@@ -277,20 +307,24 @@ class Impulses:
     def _present(self) -> Snapshot:
         """Return the state now."""
         box, rate, tilt = self._suspension.box, self._flow.rate, self._tilt()
-        home = self._home.copy()
-        home[:, 0] += home[:, 1] * int(np.rint((self._shift() - tilt) / box[0]))
-        parts = [
-            wrapped(instance.x, instance.v, image, box, tilt=tilt, rate=rate)
-            for instance, image in (
-                (self._springs, home),
-                (self._fluid, self._fluid.images(tilt)),
-            )
-        ]
+        parts = []
+        for instance, image, lean in (
+            (self._springs, self._home.copy(), self._shift()),
+            (self._fluid, self._fluid.image, self._box_tilt()),
+        ):
+            image[:, 0] += image[:, 1] * round((lean - tilt) / box[0])
+            parts.append(wrapped(instance.x, instance.v, image, box, tilt=tilt, rate=rate))
         x, v, image = (np.concatenate(values) for values in zip(*parts, strict=True))
         return dataclasses.replace(self._before, x=x, v=v, image=image, tilt=tilt)
 
-    def _wear(self, reach: float) -> Wear:
-        return Wear(self._suspension.n_beads, self._n_plasma, reach=reach, rate=self._flow.rate)
+    def _wear(self, margin: float, cutoff: float) -> Wear:
+        return Wear(
+            margin,
+            reach=cutoff + margin,
+            rate=self._flow.rate,
+            n_beads=self._suspension.n_beads,
+            n_plasma=self._n_plasma,
+        )
 
     def _periodic(self, particles: slice, state: Snapshot, reach: float) -> Instance:
         return Instance.periodic(
@@ -340,11 +374,3 @@ def contact_style(forcefield: ForceField) -> list[str]:
         f"pair_coeff * 3 {first} {morse}",
         f"pair_coeff 1*2 1*2 {between}",
     ]
-
-
-def _even(kT: float, n: int) -> float:
-    """Return the temperature that makes up for the noise of the two ends of a run.
-
-    The first and the last of n + 1 draws act for half a step each, with a quarter of the variance.
-    """
-    return kT * n / (n - 0.5)

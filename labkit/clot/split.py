@@ -26,6 +26,7 @@ from labkit.clot.flows import Flow, Quiescent, Shear
 from labkit.clot.forcefield import ForceField
 from labkit.clot.impulses import Impulses
 from labkit.clot.observation import Observation
+from labkit.clot.observe import observe
 from labkit.clot.plans import StepPlan
 from labkit.clot.simulation import EngineError, Segment
 from labkit.clot.state import Snapshot
@@ -34,9 +35,9 @@ from labkit.errors import ParameterError
 
 
 class SplitEngine:
-    """A running simulation in three coupled instances of LAMMPS, on one rank.
+    """A running simulation in coupled instances of LAMMPS, on one rank.
 
-    It pays where h4 / h1 is large and most particles are plasma; see ``benchmarks/clot_split.py``.
+    What it saves over `Engine`, and where, is measured by ``benchmarks/clot_split.py``.
 
     Parameters
     ----------
@@ -123,12 +124,11 @@ class SplitEngine:
         n_steps = plan.n_fluid_steps(time)
         state = self.snapshot()
         wall, cpu = clock.perf_counter(), clock.process_time()
+        if self._impulses is None:
+            self._impulses = Impulses(self.suspension, self.forcefield, self.flow, state)
         self._state = None
         try:
-            impulses = self._impulses = self._impulses or Impulses(
-                self.suspension, self.forcefield, self.flow, state
-            )
-            after = impulses.run(
+            after = self._impulses.run(
                 state,
                 plan,
                 n_steps,
@@ -142,6 +142,9 @@ class SplitEngine:
                 f"t={state.time + n_steps * plan.fluid:g} ({_reason(error)}); restore a snapshot "
                 "and use smaller steps."
             ) from error
+        except BaseException:
+            self.close()
+            raise
         segment = Segment(
             plan=plan,
             start=state.time,
@@ -149,7 +152,7 @@ class SplitEngine:
             evaluations=plan.evaluations(time),
             cpu_seconds=clock.process_time() - cpu,
             wall_seconds=clock.perf_counter() - wall,
-            setup_seconds=impulses.setup_seconds,
+            setup_seconds=self._impulses.setup_seconds,
         )
         self.restore(
             dataclasses.replace(
@@ -197,20 +200,28 @@ class SplitEngine:
         ----------
         snapshot : Snapshot
             Of the same suspension and box.
+
+        Raises
+        ------
+        ParameterError
+            It is of another suspension, box or flow.
         """
-        n = self.suspension.n_particles
-        if snapshot.x.shape != (n, 3):
+        n, box = self.suspension.n_particles, self.suspension.box
+        if snapshot.x.shape != (n, 3) or not np.array_equal(snapshot.box, box):
             raise ParameterError(
-                f"snapshot has {len(snapshot.x)} particles and the suspension {n}; "
-                "use a snapshot of the same suspension."
+                f"snapshot has {len(snapshot.x)} particles in the box {snapshot.box}, the "
+                f"suspension {n} in {box}; use a snapshot of the same suspension."
+            )
+        if snapshot.tilt and not self.flow.rate:
+            raise ParameterError(
+                f"snapshot has tilt={snapshot.tilt:g}, which only Shear can continue; use a "
+                "snapshot without tilt."
             )
         self._state = snapshot
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 
     def observe(self) -> Observation:
         """Return what is known about the platelets now."""
-        from labkit.clot.observe import observe
-
         return observe(self.suspension, self.snapshot(), self.forcefield, self.flow)
 
     def close(self) -> None:

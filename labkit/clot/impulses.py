@@ -20,11 +20,9 @@ One fluid step, with f4 zero for platelets and f3 zero for plasma that is far fr
                f3 new,  v += h3/2 f3
     f4 new,  v += h4/2 f4
 
-Forces known at a new choice of plasma or box are kept, so that the noise of both halves of a kick
-is the same.
-
 Platelets move in the instance of their springs, which needs no box and no neighbors; plasma near
-them in the interface's; all other plasma feels one impulse and moves once per fluid step.
+them in the interface's; all other plasma feels one impulse and moves once per fluid step. Forces
+outlast a new choice of near plasma or of the box, so both halves of a kick have the same noise.
 
 References
 ----------
@@ -40,18 +38,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labkit.clot import deck
-from labkit.clot.coupling import Instance, Wear, nearest_image, part, part_of_state, within
+from labkit.clot.coupling import Instance, part, part_of_state
 from labkit.clot.flows import Flow
 from labkit.clot.forcefield import ForceField
 from labkit.clot.lees_edwards import wrapped
 from labkit.clot.plans import StepPlan
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
+from labkit.clot.vicinity import Wear, nearest_image, within
 
 Array = NDArray[np.float64]
 
 RANGE = 1.0
-"""Of the forces of plasma [rc]."""
+"""Of friction and noise, and of the plasma's repulsion [rc]."""
 SHELL = 0.8
 """Plasma farther than this beyond the range of a platelet's forces is left to the fluid [rc]."""
 
@@ -82,8 +81,9 @@ class Impulses:
         self._suspension, self._forcefield, self._flow = suspension, forcefield, flow
         self._beads, self._plasma = slice(suspension.n_beads), slice(suspension.n_beads, None)
         self._n_plasma = suspension.n_particles - suspension.n_beads
+        self._range = max(RANGE, forcefield.interface.cutoff)
         self._fluid = self._periodic(self._plasma, state, RANGE)
-        self._interface = self._periodic(slice(None), state, RANGE)
+        self._interface = self._periodic(slice(None), state, self._range)
         self._interface.command("neigh_modify exclude none", "fix motion plasma nve")
         self._contacts = self._periodic(self._beads, state, forcefield.cutoff)
         self._springs = Instance.open(
@@ -181,7 +181,7 @@ class Impulses:
             state.x[self._beads],
             self._suspension.box,
             tilt=state.tilt,
-            reach=RANGE + SHELL,
+            reach=self._range + SHELL,
         )
         self._known = np.r_[:n_beads, n_beads + self._near]
         self._interface.replace(
@@ -193,7 +193,7 @@ class Impulses:
             n_steps=self._n_steps * n3 - self._n_done // n2,
         )
         self._interface.make_lists(now=False)
-        self._shell = self._wear(SHELL, RANGE)
+        self._shell = self._wear(SHELL, self._range)
 
     def _stop_boxes(self) -> None:
         for instance in (self._fluid, self._interface, self._contacts):

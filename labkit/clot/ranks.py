@@ -5,6 +5,11 @@ of which runs an `Engine` on its part of the box. Rank 0 writes the result. All 
 the call: after the last segment, when a rank fails, at the time limit, on Ctrl-C, and when this
 program is killed.
 
+Without noise and with one step on all levels, ranks change a trajectory by rounding alone. With
+several levels friction across the border of two ranks, as across that of the box, sees velocities
+that lack the last half kick of the smaller steps, since LAMMPS sends them with the positions; runs
+then agree as ensembles do.
+
 For more than one machine write a deck (`labkit.clot.deck.write_input`) and submit that.
 """
 

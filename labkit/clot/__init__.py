@@ -1,1 +1,94 @@
-"""Platelets in flowing plasma with four time steps that a learned controller chooses."""
+"""Platelets in flowing plasma, with four time steps that a learned controller chooses.
+
+Each layer imports only those before it::
+
+    forcefield, flows, plans, state, observation  ->  units, platelet  ->  suspension
+    ->  simulation (what an engine can do), proximity, observe
+    ->  library, deck  ->  engine, split, ranks  ->  scenes
+    ->  caps, cost, noise  ->  labels  ->  control (controllers, guard, driven runs)
+    ->  analysis, scaling  ->  settings  ->  checks  ->  study
+    ->  plots, view  ->  widgets
+
+Attributes are loaded on first use, so importing this package is cheap. LAMMPS, which is under the
+GNU General Public License 2, is loaded when an engine is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+PRELOAD = (
+    "labkit.clot.study",
+    "labkit.clot.plots",
+    "labkit.clot.view",
+    "labkit.clot.widgets",
+)
+
+_MODULES = (
+    "analysis",
+    "caps",
+    "checks",
+    "control",
+    "cost",
+    "deck",
+    "engine",
+    "flows",
+    "forcefield",
+    "labels",
+    "noise",
+    "observe",
+    "plans",
+    "platelet",
+    "plots",
+    "published",
+    "ranks",
+    "scaling",
+    "scenes",
+    "settings",
+    "split",
+    "state",
+    "study",
+    "suspension",
+    "units",
+    "view",
+    "widgets",
+)
+_EXPORTS = {
+    "ClotConfig": "settings",
+    "ClotResults": "study",
+    "DPDUnits": "units",
+    "Engine": "engine",
+    "ForceField": "forcefield",
+    "LabelTable": "labels",
+    "Platelet": "platelet",
+    "SplitEngine": "split",
+    "StepPlan": "plans",
+    "Suspension": "suspension",
+    "WeakScaling": "scaling",
+    "aggregate": "study",
+    "check_plasma": "checks",
+    "compare": "study",
+    "find_steps": "checks",
+    "lesson": "checks",
+    "run_ranks": "ranks",
+    "scene": "scenes",
+    "show_platelets": "view",
+    "stability_caps": "caps",
+    "start_of": "study",
+    "tumble": "checks",
+    "write_input": "deck",
+}
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from labkit.clot.forcefield import require_positive
 from labkit.errors import ParameterError
@@ -54,7 +55,7 @@ class StepPlan:
     def __post_init__(self) -> None:
         for name in LEVELS:
             require_positive(f"StepPlan.{name}", getattr(self, name))
-        for slow, fast in zip(LEVELS[:-1], LEVELS[1:], strict=True):
+        for slow, fast in pairwise(LEVELS):
             large, small = getattr(self, slow), getattr(self, fast)
             ratio = large / small
             if ratio < 1 - _WHOLE or abs(ratio - round(ratio)) > _WHOLE * ratio:

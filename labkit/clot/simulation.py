@@ -40,8 +40,8 @@ class Segment:
     setup_seconds : float
         Wall time of the setup alone.
     profile : array of shape (bins, 4), optional
-        Where averages were asked for: y at the bin's center [rc], density [1/rc^3], velocity along x
-        [rc/time], temperature from the velocity's y and z components [energy].
+        Where averages were asked for: y at the bin's center [rc], density [1/rc^3], velocity along
+        x [rc/time], temperature from the velocity's y and z components [energy].
     stress : array of shape (6,), optional
         Time average of the pressure tensor, xx yy zz xy xz yz [energy/rc^3], kinetic part (relative
         to the flow) included.

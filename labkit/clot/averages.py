@@ -108,6 +108,18 @@ def read_profile(lammps: Any, flow: Flow, box: Array, *, bins: int, border: floa
     return _profile(np.roll(table, round(border / box[1] * bins), axis=0), flow, box)
 
 
+def combined(
+    parts: Sequence[tuple[int, Array | None, Array | None]],
+) -> tuple[Array | None, Array | None]:
+    """Return profile and stress over all parts of a run, each with its number of steps."""
+    steps, *averages = zip(*parts, strict=True)
+    mean = [
+        None if values[0] is None else np.average(values, axis=0, weights=steps)
+        for values in averages
+    ]
+    return mean[0], mean[1]
+
+
 def read_files(deck: str | os.PathLike[str], flow: Flow, box: Array) -> tuple[Array, Array | None]:
     """Return the profile and the stress that a deck wrote, as in `Segment`; None for no stress."""
     path = Path(deck)

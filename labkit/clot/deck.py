@@ -45,6 +45,7 @@ HALTED = "particles outran their neighbor lists, or a spring tore"
 TEAR = 1.25
 """Springs longer than this many times the longest rest length are torn: the run blew up."""
 _GHOST_BONDS = 1.5
+_BATH_TIME = 0.1
 _WALL_DEPTH = 0.5
 _SEEDS = 800_000_000
 _NOTES = """\
@@ -137,9 +138,9 @@ def _relaxation(suspension: Suspension, forcefield: ForceField, flow: Flow, seed
     plan = StepPlan.single(RELAXATION_STEP)
     return [
         *_forces(plan, suspension, forcefield, flow, noise_seed(seed, 0)),
-        *small_moves(0.02),
+        *small_moves(0.02, forcefield.kT, flow, noise_seed(seed, 0, 1)),
         *_sheared(flow, f"run {plan.n_fluid_steps(1.0)}"),
-        *["unfix motion", MOTION],
+        *end_of_small_moves(flow),
     ]
 
 
@@ -197,7 +198,7 @@ def neighbor_commands(suspension: Suspension, forcefield: ForceField, flow: Flow
     Plasma has a shorter reach than platelets, whose springs end in such copies, too; where both
     are present each has its own reach, which saves a third of the time and more.
     """
-    lists = "neigh_modify delay 0 every 1 check yes"
+    lists = renewal_command(1, check=True)
     if not suspension.n_platelets:
         return [f"neighbor {SKIN} bin", lists, f"comm_modify vel yes cutoff {1 + SKIN:.6g}"]
     plasma = "1,4" if isinstance(flow, Channel) else "1"
@@ -272,21 +273,30 @@ def flow_commands(flow: Flow, box: Sequence[float] | Array, forcefield: ForceFie
     return commands
 
 
-def guard_commands(suspension: Suspension, plan: StepPlan, *, error: str = "continue") -> list[str]:
+def renewal_command(steps: int, *, check: bool) -> str:
+    """Return the command that renews the neighbor lists, if need be or always, every some steps."""
+    return f"neigh_modify delay 0 every {steps} check {'yes' if check else 'no'}"
+
+
+def guard_commands(
+    suspension: Suspension, plan: StepPlan, *, steps: int = 1, error: str = "continue"
+) -> list[str]:
     """Return the commands that halt a run which has blown up, before neighbors are lost.
 
-    That is when a spring is torn (`TEAR`), or particles move farther in a
-    fluid step than the neighbor lists reach beyond the forces, in the root of the mean square.
+    That is when a spring is torn (`TEAR`), or particles move farther between two renewals of the
+    neighbor lists than these reach beyond the forces, in the root of the mean square.
 
     Parameters
     ----------
     suspension : Suspension
     plan : StepPlan
+    steps : int
+        Fluid steps between two renewals, at least.
     error : str
         What follows, in the words of ``fix halt``.
     """
     end = f"error {error} message {'yes' if error == 'hard' else 'no'}"
-    limit = (SKIN / plan.fluid) ** 2 / 3
+    limit = (SKIN / (steps * plan.fluid)) ** 2 / 3
     torn = f"fix guard_springs all halt 1 bondmax > {TEAR * longest_bond(suspension):.6g} {end}"
     return [
         "compute guard mobile temp",
@@ -306,15 +316,41 @@ def end_of_guard(suspension: Suspension) -> list[str]:
     ]
 
 
-def noise_seed(seed: int, n_segments: int) -> int:
-    """Return the seed of a segment's noise, from 1, given the engine's and the segments before."""
-    words = np.random.SeedSequence([seed, n_segments]).generate_state(1)
+def noise_seed(seed: int, n_segments: int, part: int = 0) -> int:
+    """Return the seed of noise, from 1, given the engine's, the segments before, and the part."""
+    words = np.random.SeedSequence([seed, n_segments, part]).generate_state(1)
     return 1 + int(words[0]) % _SEEDS
 
 
-def small_moves(max_move: float) -> list[str]:
-    """Return the commands that let no particle move farther in a step than this [rc]."""
-    return ["unfix motion", f"fix motion mobile nve/limit {max_move}"]
+def small_moves(max_move: float, kT: float, flow: Flow, seed: int) -> list[str]:
+    """Return the commands that let no particle move farther in a step, and cool what gets hot.
+
+    Parameters
+    ----------
+    max_move : float
+        [rc]
+    kT : float
+        Temperature of a bath of all particles, relative to the flow [energy].
+    flow : Flow
+    seed : int
+        Of the bath's noise.
+    """
+    return [
+        "unfix motion",
+        f"fix motion mobile nve/limit {max_move}",
+        f"fix bath mobile langevin {kT} {kT} {_BATH_TIME} {seed} zero yes",
+        *(
+            ["compute bath mobile temp/deform", "fix_modify bath temp bath"]
+            if isinstance(flow, Shear)
+            else []
+        ),
+    ]
+
+
+def end_of_small_moves(flow: Flow) -> list[str]:
+    """Return the commands that undo `small_moves`."""
+    bias = ["uncompute bath"] if isinstance(flow, Shear) else []
+    return ["unfix bath", *bias, "unfix motion", MOTION]
 
 
 def tilt_command(tilt: float) -> str:

@@ -94,6 +94,14 @@ def any_rank(condition: bool) -> bool:
     return bool(MPI.COMM_WORLD.allreduce(condition, op=MPI.LOR))
 
 
+def largest(value: float) -> float:
+    """Return on all ranks the largest of a value on each."""
+    load_lammps()
+    from mpi4py import MPI
+
+    return float(MPI.COMM_WORLD.allreduce(value, op=MPI.MAX))
+
+
 def abort(message: str) -> None:
     """End all ranks, where one of several cannot go on alone.
 

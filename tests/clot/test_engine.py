@@ -82,6 +82,21 @@ def test_unwrapped_positions_follow_the_velocities_over_borders_and_flips():
     assert min(np.diff(tilts)) < -3, "the box flipped on the way"
 
 
+def test_no_particle_keeps_the_speed_of_the_border_that_it_crossed():
+    """It would be 5 here, sixteen times the thermal speed."""
+    with Engine(plasma_box([4, 5, 4]), ForceField(), Shear(1.0)) as engine:
+        engine.run(StepPlan.single(0.02), 1.0)
+        fastest, tilts = 0.0, []
+        for _ in range(60):
+            engine.run(StepPlan.single(0.02), 0.04)
+            state = engine.snapshot()
+            own = state.v - np.outer(state.x[:, 1], [1.0, 0, 0])
+            fastest = max(fastest, np.linalg.norm(own, axis=1).max())
+            tilts.append(state.tilt)
+    assert fastest < 6 * np.sqrt(0.1)
+    assert max(np.abs(tilts)) <= 2.0 + 1e-9
+
+
 def test_shear_profile_is_linear_and_the_fluid_keeps_its_temperature():
     rate = 0.3
     with Engine(plasma_box([5, 6, 5]), ForceField(), Shear(rate)) as engine:

@@ -6,7 +6,8 @@ Each layer imports only those before it::
     ->  simulation (what an engine can do), proximity, observe
     ->  library, deck  ->  engine, split, ranks  ->  scenes
     ->  caps, cost, noise  ->  labels  ->  control (controllers, guard, driven runs)
-    ->  analysis, scaling  ->  settings  ->  checks  ->  study
+    ->  analysis, scaling  ->  settings  ->  checks, aggregation  ->  comparison  ->  shipped
+    ->  study
     ->  plots, view  ->  widgets
 
 Attributes are loaded on first use, so importing this package is cheap. LAMMPS, which is under the
@@ -26,9 +27,11 @@ PRELOAD = (
 )
 
 _MODULES = (
+    "aggregation",
     "analysis",
     "caps",
     "checks",
+    "comparison",
     "control",
     "cost",
     "deck",
@@ -46,6 +49,7 @@ _MODULES = (
     "scaling",
     "scenes",
     "settings",
+    "shipped",
     "split",
     "state",
     "study",
@@ -66,17 +70,24 @@ _EXPORTS = {
     "StepPlan": "plans",
     "Suspension": "suspension",
     "WeakScaling": "scaling",
-    "aggregate": "study",
+    "aggregate": "aggregation",
     "check_plasma": "checks",
-    "compare": "study",
+    "compare": "comparison",
+    "controllers_compared": "study",
     "find_steps": "checks",
     "lesson": "checks",
+    "project": "study",
     "run_ranks": "ranks",
+    "run_study": "study",
     "scene": "scenes",
     "show_platelets": "view",
     "stability_caps": "caps",
-    "start_of": "study",
+    "snapshots_shown": "study",
+    "start_of": "aggregation",
+    "starter": "study",
+    "tolerance_of": "aggregation",
     "tumble": "checks",
+    "units_of": "study",
     "write_input": "deck",
 }
 __all__ = list(_EXPORTS)

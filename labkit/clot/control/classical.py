@@ -10,7 +10,7 @@ all steps. A method of second order leaves a quarter of the error there, so that
 the difference. The change of step follows the proportional-integral controller of [1]_, with the
 tolerance tol and the last two errors e::
 
-    h' / h = safety (tol / e_n)^(0.7/2) (e_(n-1) / tol)^(0.4/2)
+    h' / h = (t / e_n)^(0.7/2) (e_(n-1) / t)^(0.4/2),    t = safety tol
 
 A rung of the ladder stands for its mean `growth` of h. The wished-for h lies between two rungs, so
 that the error measured on the lower one is scaled to it, by h^2; the plan is that of the lower one.
@@ -114,7 +114,7 @@ class StepDoubling:
         Largest rms bead error of a platelet in a window [rc].
     ladder : Ladder
     safety : float
-        Part of the step that the error allows which is taken.
+        Part of the tolerance that is aimed at.
     window : float
         Length of the noise-free window, the same as that of labels so that tolerances agree [time].
     """
@@ -160,8 +160,9 @@ class StepDoubling:
         return 4 / 3 * float(errors.max(initial=0.0))
 
     def _growth(self, error: float, last: float) -> float:
-        now, before = (max(value, _TINY) / self.tolerance for value in (error, last))
-        factor = self.safety * now**-_INTEGRAL * before**_PROPORTIONAL
+        target = self.safety * self.tolerance
+        now, before = (max(value, _TINY) / target for value in (error, last))
+        factor = now**-_INTEGRAL * before**_PROPORTIONAL
         return min(max(factor, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
 
 

@@ -1,8 +1,9 @@
 """What a driven run leaves: all that tables and figures are made from, in memory and in a folder.
 
 A folder of a run holds ``run.json`` (plans, work, rollbacks, what the controller remembers), an npz
-with the observations and averages, and an npz for each snapshot. ``run.json`` is replaced last and
-names the others, so that a process killed at any point leaves a run that can be read and resumed.
+with the observations and averages, and an npz for each snapshot, named after its content.
+``run.json`` is replaced last and names the others, so that a process killed at any point leaves a
+run that can be read and resumed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,13 +129,13 @@ class Run:
         """Write the run to a folder; what was there before stays readable until all is written."""
         target = Path(folder).expanduser()
         target.mkdir(parents=True, exist_ok=True)
-        series = f"series-{len(self.plans):06d}.npz"
         arrays: dict[str, Any] = observation_arrays(self.observations)
         arrays["plans"], arrays["ladder"] = plan_array(self.plans), plan_array(self.ladder)
         averages = {"stress": self.stress, "profile": self.profile}
         arrays |= {name: values for name, values in averages.items() if values is not None}
         written = io.BytesIO()
         np.savez(written, **arrays)
+        series = f"series-{zlib.crc32(written.getvalue()):08x}.npz"
         replace_bytes(target / series, written.getvalue())
         names = [_store_snapshot(target, snapshot) for snapshot in self.snapshots]
         replace_text(target / "run.json", json.dumps(self._record(series, names)) + "\n")
@@ -198,8 +200,8 @@ def has_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def _store_snapshot(folder: Path, snapshot: Snapshot) -> str:
-    """Write a snapshot that is not there yet; its name tells which it is."""
-    name = f"snapshot-{snapshot.time:.9g}-{snapshot.n_segments}.npz"
+    """Write a snapshot that is not there yet; its name is made from its content."""
+    name = f"snapshot-{zlib.crc32(snapshot.x.tobytes() + snapshot.v.tobytes()):08x}.npz"
     if not (folder / name).is_file():
         snapshot.save(folder / name)
     return name

@@ -180,8 +180,18 @@ def test_a_run_of_something_else_is_not_gone_on_with(engine, tmp_path):
 
 def test_what_a_killed_process_leaves_does_not_harm_the_stored_run(engine, tmp_path):
     run = drive(engine, FixedPlan(COARSE), **SHORT, folder=tmp_path)
-    (tmp_path / "series-000007.npz").write_bytes(b"half of")
+    (tmp_path / "series-0123abcd.npz").write_bytes(b"half of")
     assert Run.load(tmp_path).plans == run.plans
+
+
+def test_a_folder_that_is_used_again_holds_the_new_run_only(engine, small, tmp_path):
+    drive(engine, FixedPlan(COARSE), **SHORT, keep_every=1, folder=tmp_path)
+    engine.restore(small[1])
+    run = drive(engine, FixedPlan(FINE), **SHORT, keep_every=3, folder=tmp_path)
+    stored = Run.load(tmp_path)
+    assert stored.plans == (FINE,) * 6
+    assert all(map(same_state, stored.snapshots, run.snapshots))
+    assert len(list(tmp_path.glob("*.npz"))) == 1 + len(run.snapshots)
 
 
 def test_a_damaged_run_is_told(tmp_path):

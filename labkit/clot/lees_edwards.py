@@ -14,6 +14,9 @@ away from the springs of platelets:
 * The box is tilted ahead by `lead`, so that the border is right on average over the n computations
   of the springs in a fluid step, and exactly where all steps are the same.
 
+What is left, a plasma particle that is moved by up to the lead where it crosses the border, is
+small against the range of its soft forces.
+
 ========== ============================ =========
 symbol     variable                     unit
 ========== ============================ =========

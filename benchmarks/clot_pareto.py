@@ -1,9 +1,10 @@
 """All controllers against all fixed plans on one ensemble of clots; every raw run is stored.
 
 Each controller starts from the same states, one for each seed, with the same noise seeds. The
-reference for the properties is the finest plan of the ladder. The tolerance of a property, 3 %, and that of a step, `default_tolerance`, were
-fixed before the runs. Runs that are complete are read, not run, so the script can be stopped and
-started again; with ``--table`` the shipped table is written.
+reference for the properties is the finest plan of the ladder. The tolerance of a property, 3 %,
+and that of a step, `default_tolerance`, were fixed before the runs. Runs that are complete are
+read, not run, so the script can be stopped and started again; with ``--table`` the shipped table
+is written.
 
     OMP_NUM_THREADS=1 python benchmarks/clot_pareto.py --folder runs/clot_pareto
     python benchmarks/clot_pareto.py --table labkit/clot/stored/controllers.csv

@@ -157,7 +157,7 @@ def test_a_deck_gives_the_temperature_and_the_viscosity_of_python(tmp_path, comm
         segment = engine.run(plan, 8, bins=1)
     assert profile[0, 3] == pytest.approx(segment.profile[0, 3], rel=0.08)
     assert stress[3] == pytest.approx(segment.stress[3], rel=0.4)
-    assert -stress[3] == pytest.approx(1.07, rel=0.3), "Groot and Warren's fluid"
+    assert -stress[3] == pytest.approx(0.85, rel=0.3), "long runs: 0.82 to 0.87, five ways"
 
 
 def test_a_deck_needs_a_name_that_lammps_can_read(tmp_path):

@@ -85,8 +85,8 @@ def test_a_plan_that_blows_up_on_two_ranks_is_named(tmp_path):
 
 
 def test_ranks_end_at_the_time_limit(tmp_path):
-    with pytest.raises(LabkitError, match="timeout_s=4 was not enough for the 2 ranks"):
-        run_ranks(job(time=1e5, segment=1e5), **TWO, folder=tmp_path, timeout_s=4)
+    with pytest.raises(LabkitError, match="timeout_s=2 was not enough for the 2 ranks"):
+        run_ranks(job(time=1e5, segment=1e5), **TWO, folder=tmp_path, timeout_s=2)
     assert processes_of(tmp_path) == []
 
 

@@ -93,16 +93,18 @@ def judge_on_labels(
     chosen = defaultdict(list)
     misses: dict[str, list[np.ndarray]] = defaultdict(list)
     unknown: dict[str, list[bool]] = defaultdict(list)
-    for others, labels in folds(table):
-        name = labels.trajectory.scene
-        tested[name].append(labels)
+    for others, left_out in folds(table):
         network = train(others, forcefield=forces, training=training)
-        miss, outside = prediction(network, labels)
-        misses[name].append(miss)
-        unknown[name].append(outside)
-        for row, choose in rules(others, network, forces, tolerance, training).items():
-            chosen[name, row].append(replay(choose, labels, table, forces))
-        print(f"  {labels.trajectory.name}: rmse {rms(miss):.3f}", flush=True)
+        compared_rules = rules(others, network, forces, tolerance, training)
+        for labels in left_out.trajectories:
+            name = labels.trajectory.scene
+            tested[name].append(labels)
+            miss, outside = prediction(network, labels)
+            misses[name].append(miss)
+            unknown[name].append(outside)
+            for row, choose in compared_rules.items():
+                chosen[name, row].append(replay(choose, labels, table, forces))
+            print(f"  {labels.trajectory.name}: rmse {rms(miss):.3f}", flush=True)
     for name, trajectories in tested.items():
         frame = compared(
             {row: rungs for (where, row), rungs in chosen.items() if where == name},

@@ -22,8 +22,8 @@ JUMPS = (1, 2, 4, 8)
 """Segments for which the recurrent variant may hold a step."""
 UNKNOWN = -1
 """Jump class of a time too near to the trajectory's end to know."""
-SMALLEST_ERROR, LARGEST_ERROR = 1e-9, 1.0
-"""Errors outside are taken as these [rc]; a plan that blew up has the largest."""
+SMALLEST_ERROR, LARGEST_ERROR = 1e-6, 1e-2
+"""Errors outside are taken as these [rc]; a plan that is wrong by more, or blew up, just failed."""
 _RATES = [i for i, name in enumerate(FEATURES) if name.endswith("_rate")]
 
 
@@ -39,6 +39,8 @@ class Examples:
         How many of them are known.
     log_errors : array of shape (B, K)
         log10 of the largest platelet error of each plan [log10 rc].
+    own_errors : array of shape (B, P, K)
+        The same of each platelet.
     classes, jumps : int array of shape (B,)
         Cheapest plan under the tolerance, 0 where none is; place in `JUMPS`, or `UNKNOWN`.
     """
@@ -47,6 +49,7 @@ class Examples:
     n_segments: Counts
     n_platelets: Counts
     log_errors: Array
+    own_errors: Array
     classes: Counts
     jumps: Counts
 
@@ -75,24 +78,45 @@ def examples(table: LabelTable, *, tolerance: float, length: int, seed: int) -> 
         Of the random numbers of segments.
     """
     random = np.random.default_rng(seed)
-    windows, errors, classes, jumps = [], [], [], []
-    for trajectory in table.trajectories:
-        features = series_features(trajectory.observations, kT=trajectory.kT)
-        worst = log_errors(trajectory)
-        labeled = np.flatnonzero(np.isfinite(worst).all(axis=1))
-        best = step_classes(worst[labeled], tolerance)
-        for now in labeled:
-            cut = features[max(0, now + 1 - random.integers(1, length + 1)) : now + 1].copy()
-            cut[0][:, _RATES] = 0.0
-            windows += [features[max(0, now + 1 - length) : now + 1], cut]
-        errors += [np.repeat(worst[labeled], 2, axis=0)]
-        classes += [np.repeat(best, 2)]
-        jumps += [np.repeat(jump_classes(best), 2)]
-    return Examples(
-        *_padded(windows, length),
-        np.concatenate(errors),
-        np.concatenate(classes),
-        np.concatenate(jumps),
+    most = max(labels.errors.shape[2] for labels in table.trajectories)
+    parts = [_of_one(t, tolerance, length, most, random) for t in table.trajectories]
+    return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _of_one(
+    trajectory: TrajectoryLabels,
+    tolerance: float,
+    length: int,
+    most: int,
+    random: np.random.Generator,
+) -> tuple[Array, ...]:
+    """Return the arrays of `Examples` for one trajectory, padded to `most` platelets."""
+    features = series_features(trajectory.observations, kT=trajectory.kT)
+    own = logarithms(trajectory.errors)
+    times = np.flatnonzero(np.isfinite(own).all(axis=(1, 2)))
+    P = features.shape[1]
+    windows = np.zeros((2 * len(times), length, most, len(FEATURES)))
+    n_segments = np.zeros(len(windows), dtype=int)
+    for row, now in enumerate(np.repeat(times, 2)):
+        n = min(length, now + 1)
+        window = features[now + 1 - n : now + 1]
+        if row % 2:
+            n = random.integers(1, n + 1)
+            window = window[-n:].copy()
+            window[0][:, _RATES] = 0.0
+        windows[row, :n, :P], n_segments[row] = window, n
+    own = np.repeat(own[times], 2, axis=0)
+    best = step_classes(own[::2].max(axis=2), tolerance)
+    padded = np.zeros((len(own), most, own.shape[1]))
+    padded[:, :P] = own.transpose(0, 2, 1)
+    return (
+        windows,
+        n_segments,
+        np.full(len(windows), P),
+        own.max(axis=2),
+        padded,
+        np.repeat(best, 2),
+        np.repeat(jump_classes(best), 2),
     )
 
 
@@ -101,8 +125,12 @@ def log_errors(trajectory: TrajectoryLabels) -> Array:
 
     nan at times without labels.
     """
-    worst = np.max(trajectory.errors, axis=2)
-    return np.log10(np.clip(worst, SMALLEST_ERROR, LARGEST_ERROR))
+    return np.asarray(logarithms(trajectory.errors).max(axis=2))
+
+
+def logarithms(errors: Array) -> Array:
+    """Return log10 of errors [rc], within the limits; nan stays."""
+    return np.log10(np.clip(errors, SMALLEST_ERROR, LARGEST_ERROR))
 
 
 def step_classes(worst: Array, tolerance: float) -> Counts:
@@ -132,12 +160,3 @@ def jump_classes(classes: Counts) -> Counts:
     place = np.searchsorted(JUMPS, until, side="right") - 1
     open_end = np.arange(n) >= (changes[-2] if len(changes) > 1 else 0)
     return np.where(open_end & (until < JUMPS[-1]), UNKNOWN, place)
-
-
-def _padded(windows: list[Array], length: int) -> tuple[Array, Counts, Counts]:
-    n_segments = np.array([len(window) for window in windows])
-    n_platelets = np.array([window.shape[1] for window in windows])
-    padded = np.zeros((len(windows), length, n_platelets.max(), len(FEATURES)))
-    for row, window in zip(padded, windows, strict=True):
-        row[: window.shape[0], : window.shape[1]] = window
-    return padded, n_segments, n_platelets

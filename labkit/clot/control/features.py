@@ -21,7 +21,8 @@ temperature         T / kT                       heat of the beads
 stretch_mean        20 <|r - r0| / r0>           load on the membrane springs
 stretch_max         5 max |r - r0| / r0          the most loaded spring
 contacts            log(1 + contacts)            pairs of beads within the receptors' range
-nearness            exp(-gap / rc)               0 for a platelet alone, 1 at contact
+nearness            exp(-gap / rc)               0 for a platelet alone; the approach to another
+closeness           30 exp(-4 gap / rc)          the same within the range of the receptors
 bond_energy         U_bond / kT                  energy in springs and struts per bead
 receptor_energy     asinh(U_receptor / 0.1 kT)   energy with other platelets per bead
 *name*_rate         d(name) / dt                 of spin, flatness, roundness, stretch_mean,
@@ -49,7 +50,7 @@ from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 
-LENGTH = 6
+LENGTH = 4
 """Segments that a controller looks back on, the present one included."""
 _SLOW = 0.1
 _STATES: dict[str, Callable[[Observation, float], Array]] = {
@@ -65,6 +66,7 @@ _STATES: dict[str, Callable[[Observation, float], Array]] = {
     "stretch_max": lambda o, kT: 5 * o.stretch_max,
     "contacts": lambda o, kT: np.log1p(o.contacts),
     "nearness": lambda o, kT: np.exp(-o.gap),
+    "closeness": lambda o, kT: 30 * np.exp(-4 * o.gap),
     "bond_energy": lambda o, kT: o.bond_energy / kT,
     "receptor_energy": lambda o, kT: np.arcsinh(o.receptor_energy / (0.1 * kT)),
 }

@@ -10,7 +10,7 @@ The recurrent variant of `labkit.clot.control.autoencoder` first learns to recon
 
 Validation is by trajectory: snapshots of one trajectory resemble each other, so a network that was
 trained on some of them would only have to remember. `folds` tests each trajectory with a network
-that saw no trajectory of the same seed or of the same shear rate.
+that saw none of the same seed and none of the same shear rate.
 
 ``python -m labkit.clot.control.training`` makes the shipped weights again from the shipped labels.
 
@@ -35,20 +35,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from labkit.choices import not_allowed
 from labkit.clot.control.autoencoder import CELLS, SeriesNetwork
-from labkit.clot.control.examples import JUMPS, UNKNOWN, Examples, examples
-from labkit.clot.control.features import FEATURES, LENGTH
+from labkit.clot.control.examples import Examples, examples
+from labkit.clot.control.features import LENGTH
 from labkit.clot.control.learned import WEIGHTS, ErrorNetwork, default_tolerance
 from labkit.clot.control.networks import TrainedNetwork
+from labkit.clot.control.torch_modules import ErrorModule, SeriesModule
 from labkit.clot.forcefield import ForceField
-from labkit.clot.labels import LabelTable, TrajectoryLabels
+from labkit.clot.labels import LabelTable
 from labkit.clot.scenes import scene
 from labkit.errors import ParameterError
 
-QUANTILE = 0.9
 _CONSTANT = 1e-6
 _log = logging.getLogger(__name__)
 
@@ -74,8 +73,8 @@ class Training:
     seed : int
     """
 
-    steps: int = 1000
-    hidden: int = 24
+    steps: int = 800
+    hidden: int = 32
     batch: int = 64
     learning_rate: float = 1e-2
     decay: float = 1e-2
@@ -114,8 +113,8 @@ def train(
         module = ErrorModule(len(table.plans), how.hidden)
         module.start_at(data.log_errors)
         batches = _Batches(data, about, how)
-        _fit(module.parameters(), batches, lambda b: pinball(module(*b[:3]), b[3]), how)
-    return ErrorNetwork(weights=_arrays(module), **about)
+        _fit(module.parameters(), batches, module.loss, how)
+    return ErrorNetwork(weights=module.kept(), **about)
 
 
 def train_autoencoder(
@@ -181,111 +180,32 @@ def forces_of(table: LabelTable) -> ForceField:
     return whole
 
 
-def folds(table: LabelTable) -> Iterator[tuple[LabelTable, TrajectoryLabels]]:
-    """Yield each trajectory with the table of those of another seed and another shear rate."""
-    for tested in table.trajectories:
-        others = tuple(t for t in table.trajectories if _independent(t, tested))
-        if others:
-            yield dataclasses.replace(table, trajectories=others), tested
-
-
-class ErrorModule(nn.Module):
-    """Network of `labkit.clot.control.learned` in torch.
+def folds(table: LabelTable, *, groups: int = 3) -> Iterator[tuple[LabelTable, LabelTable]]:
+    """Yield tables to train and to test on, which share neither seeds nor shear rates.
 
     Parameters
     ----------
-    n_plans, hidden : int
+    table : LabelTable
+    groups : int
+        Groups of seeds that are left out one after the other. For each of them, and each shear
+        rate, the second table has the trajectories of these seeds at this rate, and the first one
+        those of all other seeds at all other rates, unless that is none.
     """
-
-    def __init__(self, n_plans: int, hidden: int) -> None:
-        super().__init__()
-        self.platelet = _dense(len(FEATURES), hidden, hidden)
-        self.segments = nn.GRU(hidden, hidden)
-        self.head = _dense(2 * hidden, hidden, n_plans)
-
-    def start_at(self, log_errors: np.ndarray) -> None:
-        """Set the last layer such that the first prediction is the median of each plan."""
-        level = np.median(log_errors, axis=0)
-        rise = np.log(np.expm1(np.maximum(np.diff(level), 0.01)))
-        last: Any = self.head[-1]
-        with torch.no_grad():
-            last.weight.mul_(0.1)
-            last.bias.copy_(torch.tensor(np.concatenate([level[:1], rise])))
-
-    def forward(self, x: Tensor, n_segments: Tensor, n_platelets: Tensor) -> Tensor:
-        """Return log10 error quantiles, shape (B, K), of x, shape (B, n, P, F)."""
-        hidden = _last(self.segments, self.platelet(x), n_segments)
-        y = self.head(_pooled(hidden, n_platelets))
-        return torch.cat([y[:, :1], functional.softplus(y[:, 1:])], dim=1).cumsum(dim=1)
-
-
-class SeriesModule(nn.Module):
-    """Network of `labkit.clot.control.autoencoder` in torch, with the decoder.
-
-    Parameters
-    ----------
-    cell : str
-    n_plans, hidden : int
-    """
-
-    def __init__(self, cell: str, n_plans: int, hidden: int) -> None:
-        super().__init__()
-        layer = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.memory = nn.ModuleDict(
-            {
-                "encoder": layer(len(FEATURES), hidden),
-                "decoder": layer(hidden, hidden),
-                "readout": nn.Linear(hidden, len(FEATURES)),
-            }
-        )
-        self.heads = nn.ModuleDict(
-            {
-                "step": _dense(2 * hidden, hidden, n_plans),
-                "jump": _dense(2 * hidden, hidden, len(JUMPS)),
-            }
-        )
-
-    def reconstruction_loss(self, batch: Sequence[Tensor]) -> Tensor:
-        """Return the mean square of what decoding adds to the known features."""
-        x, n_segments, n_platelets = batch[:3]
-        code = _last(self.memory["encoder"], x, n_segments)
-        n = x.shape[1]
-        read, _ = self.memory["decoder"](code.reshape(1, -1, code.shape[-1]).expand(n, -1, -1))
-        again = self.memory["readout"](read).reshape(n, *x.shape[:1], *x.shape[2:])
-        known = (torch.arange(n) < n_segments[:, None])[:, :, None] & (
-            torch.arange(x.shape[2]) < n_platelets[:, None]
-        )[:, None, :]
-        return ((again.transpose(0, 1) - x)[known] ** 2).mean()
-
-    def class_loss(self, batch: Sequence[Tensor]) -> Tensor:
-        """Return the cross entropy of both heads; the encoder learns nothing from it."""
-        x, n_segments, n_platelets, _, classes, jumps = batch
-        step, jump = self(x, n_segments, n_platelets)
-        loss = functional.cross_entropy(step, classes)
-        if (jumps != UNKNOWN).any():
-            loss = loss + functional.cross_entropy(jump, jumps, ignore_index=UNKNOWN)
-        return loss
-
-    def forward(self, x: Tensor, n_segments: Tensor, n_platelets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits of step classes and jumps, shapes (B, K) and (B, len(JUMPS))."""
-        with torch.no_grad():
-            code = _pooled(_last(self.memory["encoder"], x, n_segments), n_platelets)
-        return self.heads["step"](code), self.heads["jump"](code)
-
-    def kept(self) -> dict[str, np.ndarray]:
-        """Return the weights that a controller needs: those of encoder and heads."""
-        parts = {"encoder": self.memory["encoder"], **self.heads}
-        return {
-            f"{part}.{name}": array
-            for part, module in parts.items()
-            for name, array in _arrays(module).items()
-        }
-
-
-def pinball(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the mean pinball loss for the quantile `QUANTILE`."""
-    miss = target - predicted
-    return torch.maximum(QUANTILE * miss, (QUANTILE - 1) * miss).mean()
+    seeds = sorted({t.trajectory.seed for t in table.trajectories})
+    rates = sorted({t.shear_rate for t in table.trajectories})
+    for group, rate in itertools.product(range(groups), rates):
+        out = set(seeds[group::groups])
+        others, tested = [], []
+        for t in table.trajectories:
+            if t.trajectory.seed not in out and t.shear_rate != rate:
+                others.append(t)
+            elif t.trajectory.seed in out and t.shear_rate == rate:
+                tested.append(t)
+        if others and tested:
+            yield (
+                dataclasses.replace(table, trajectories=tuple(others)),
+                dataclasses.replace(table, trajectories=tuple(tested)),
+            )
 
 
 class _Batches:
@@ -298,6 +218,7 @@ class _Batches:
             torch.tensor(data.n_segments),
             torch.tensor(data.n_platelets),
             torch.tensor(data.log_errors, dtype=torch.float32),
+            torch.tensor(data.own_errors, dtype=torch.float32),
             torch.tensor(data.classes),
             torch.tensor(data.jumps),
         ]
@@ -324,33 +245,6 @@ def _fit(
         loss(batch).backward()
         optimizer.step()
         rate.step()
-
-
-def _last(layer: nn.Module, x: Tensor, n_segments: Tensor) -> Tensor:
-    """Return the hidden state after each example's last segment, shape (B, P, H)."""
-    B, n, P, _ = x.shape
-    out, _ = layer(x.transpose(0, 1).reshape(n, B * P, -1))
-    rows = (n_segments - 1)[None, :, None, None].expand(1, B, P, out.shape[-1])
-    return out.reshape(n, B, P, -1).gather(0, rows)[0]
-
-
-def _pooled(hidden: Tensor, n_platelets: Tensor) -> Tensor:
-    known = (torch.arange(hidden.shape[1]) < n_platelets[:, None])[:, :, None]
-    largest = hidden.masked_fill(~known, -torch.inf).amax(dim=1)
-    mean = (hidden * known).sum(dim=1) / n_platelets[:, None]
-    return torch.cat([largest, mean], dim=1)
-
-
-def _dense(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: w.detach().numpy().astype(float) for name, w in module.named_parameters()}
-
-
-def _independent(one: TrajectoryLabels, other: TrajectoryLabels) -> bool:
-    return one.trajectory.seed != other.trajectory.seed and one.shear_rate != other.shear_rate
 
 
 def _about(

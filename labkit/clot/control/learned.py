@@ -20,11 +20,13 @@ when the forces are others than in the training, and when no plan is predicted t
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,12 +104,15 @@ class Decision:
     errors : array of shape (n_plans,)
         Predicted quantile of the largest platelet error of each plan of the ladder [rc]; nan where
         nothing was predicted.
+    allowed : int
+        The rung that the next choice may go up to, `rung` unless that is waiting.
     """
 
     plan: StepPlan
     rung: int
     reason: str
     errors: Array
+    allowed: int
 
 
 class LearnedController:
@@ -123,6 +128,11 @@ class LearnedController:
     ladder : sequence of StepPlan, optional
         Plans to choose from, from the finest to the coarsest, all under the static caps. Default:
         all of the network's.
+
+    Attributes
+    ----------
+    memory : dict
+        When it decided last, and what it allowed, so that no state is judged twice.
 
     Raises
     ------
@@ -145,18 +155,29 @@ class LearnedController:
         self.tolerance = tolerance
         self.plans = tuple(ladder or self.network.plans)
         self._rows = plan_rows(self.network.plans, self.plans)
+        self.memory: dict[str, Any] = {}
 
     def plan(self, history: Sequence[Observation], engine: Simulation) -> StepPlan:
         """Return the plan of the segment that starts now."""
-        return self.choose(history, engine.forcefield)
-
-    def choose(self, history: Sequence[Observation], forcefield: ForceField) -> StepPlan:
-        """Return the plan; all that is needed of the engine is its forces."""
-        decision = self.decide(history, forcefield)
+        before = None
+        if len(history) > 1 and self.memory.get("time") == history[-2].time:
+            before = int(self.memory["allowed"])
+        decision = self.decide(history, engine.forcefield, before=before)
+        self.memory = {"time": history[-1].time, "allowed": decision.allowed}
         _log.debug("time %g: %s, %s", history[-1].time, decision.plan, decision.reason)
         return decision.plan
 
-    def decide(self, history: Sequence[Observation], forcefield: ForceField) -> Decision:
+    def choose(self, history: Sequence[Observation], forcefield: ForceField) -> StepPlan:
+        """Return the plan; all that is needed of the engine is its forces."""
+        return self.decide(history, forcefield).plan
+
+    def decide(
+        self,
+        history: Sequence[Observation],
+        forcefield: ForceField,
+        *,
+        before: int | None = None,
+    ) -> Decision:
         """Return the plan with the prediction behind it.
 
         Parameters
@@ -165,6 +186,8 @@ class LearnedController:
             One a segment; the last one is of now.
         forcefield : ForceField
             Of the simulation.
+        before : int, optional
+            What the decision of a segment ago allowed; found again by default.
 
         Raises
         ------
@@ -177,9 +200,11 @@ class LearnedController:
         now = self._allowed(features[-length:], forcefield)
         if len(history) == 1:
             return now
-        before = self._allowed(features[:-1], forcefield)
-        if before.rung < now.rung:
-            return Decision(before.plan, before.rung, "waiting", now.errors)
+        if before is None:
+            before = self._allowed(features[:-1], forcefield).allowed
+        if before < now.rung:
+            plan = self.plans[before]
+            return dataclasses.replace(now, plan=plan, rung=before, reason="waiting")
         return now
 
     def _allowed(self, features: Array, forcefield: ForceField) -> Decision:
@@ -187,13 +212,13 @@ class LearnedController:
         unknown = unseen(features, forcefield, self.network)
         if unknown:
             nothing = np.full(len(self.plans), np.nan)
-            return Decision(self.plans[0], 0, f"not seen in training: {unknown}", nothing)
+            return Decision(self.plans[0], 0, f"not seen in training: {unknown}", nothing, 0)
         errors = 10 ** self.network.predict(features)[self._rows]
         good = np.flatnonzero(errors <= (self.tolerance or default_tolerance(forcefield)))
         if not len(good):
-            return Decision(self.plans[0], 0, "none is good enough", errors)
+            return Decision(self.plans[0], 0, "none is good enough", errors, 0)
         rung = int(good[-1])
-        return Decision(self.plans[rung], rung, "predicted", errors)
+        return Decision(self.plans[rung], rung, "predicted", errors, rung)
 
 
 def unseen(features: Array, forcefield: ForceField, network: TrainedNetwork) -> str:

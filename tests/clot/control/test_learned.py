@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,18 @@ def test_steps_shrink_at_once_and_grow_a_segment_late(observed):
         "none is good enough",
         "waiting",
     ]
+
+
+def test_a_run_chooses_as_one_that_forgets_everything(observed):
+    engine = types.SimpleNamespace(forcefield=FORCES)
+    history = approach(observed, [FAR, FAR, NEAR, FAR, FAR, NEAR, NEAR, FAR, FAR])
+    remembers = LearnedController(network(NearnessNetwork), tolerance=5e-4)
+    for n in range(1, len(history) + 1):
+        forgets = LearnedController(network(NearnessNetwork), tolerance=5e-4)
+        chosen = remembers.plan(history[:n], engine)
+        assert chosen == forgets.plan(history[:n], engine)
+        assert remembers.plan(history[:n], engine) == chosen
+        remembers.memory = json.loads(json.dumps(remembers.memory))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -78,7 +78,8 @@ def test_form_applies_refuses_and_runs_in_batch(lab: Any) -> None:
     lab.screenshot("form-refused")
 
     page.locator(".labkit-parameter-sizes input").fill("10")
-    # a click can overtake the text on its way to the kernel, which would refuse the old one again
+    page.locator(".labkit-parameter-sizes input").press("Tab")
+    # on a busy machine a click can overtake the text, and the kernel refuse the old one again
     page.wait_for_selector(".labkit-form-command >> text=-p sizes 10", timeout=30_000)
     page.locator(".labkit-batch").click()
     page.wait_for_selector(".labkit-form-run >> text=batch run completed", timeout=180_000)

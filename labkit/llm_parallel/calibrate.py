@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from labkit.choices import not_allowed, require_whole
 from labkit.errors import ParameterError
@@ -121,7 +121,7 @@ class Calibration:
         gradient = differences(predict, self.z, center)
         spread = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
         tail = self.tail if math.isfinite(self.tail) else max(self.n_runs - len(self.z), 3)
-        half = stats.t.ppf(0.5 + interval / 2, tail) * np.sqrt(spread + self.sigma**2)
+        half = special.stdtrit(tail, 0.5 + interval / 2) * np.sqrt(spread + self.sigma**2)
         return pd.DataFrame(
             {
                 "seconds": np.exp(center),
@@ -321,7 +321,7 @@ def _predictor(
 def _frame(scales: _Scales, found: Posterior) -> pd.DataFrame:
     """Return prior, value, 90 % of the posterior and its width for each scalar."""
     width = np.sqrt(np.diag(found.covariance))
-    half = stats.norm.ppf(0.95) * width
+    half = special.ndtri(0.95) * width
     meanings = {f.name: f.metadata["meaning"] for f in dataclasses.fields(scales.prior)}
     return pd.DataFrame(
         {

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import gammaln, xlog1py
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """From scalars of shape (p,) to predictions of shape (n,)."""
@@ -198,10 +198,20 @@ def _quadratic(
 
 def _cost(residual: np.ndarray, z: np.ndarray, sigma: float, law: _Law) -> float:
     """Return minus the log density of residuals, scalars and sigma."""
-    density = stats.norm if math.isinf(law.tail) else stats.t(law.tail)
-    fit = len(residual) * math.log(sigma) - float(np.sum(density.logpdf(residual / sigma)))
+    fit = len(residual) * math.log(sigma) - float(np.sum(_log_density(residual / sigma, law.tail)))
     of_sigma = SIGMA_PRIOR_RUNS * (math.log(sigma) + (SIGMA_PRIOR / sigma) ** 2 / 2)
     return fit / law.design + of_sigma + law.weight * float(z @ z) / 2
+
+
+def _log_density(t: np.ndarray, tail: float) -> np.ndarray:
+    """Return the log density of Student's t with `tail` degrees of freedom, inf for a normal.
+
+    `scipy.stats` has it, too, and would double the memory that this package takes.
+    """
+    if math.isinf(tail):
+        return -(t**2 + math.log(2 * math.pi)) / 2
+    constant = gammaln((tail + 1) / 2) - gammaln(tail / 2) - math.log(math.pi * tail) / 2
+    return constant - xlog1py((tail + 1) / 2, t**2 / tail)
 
 
 def _residual_spread(jacobian: np.ndarray, residual: np.ndarray, sigma: float, law: _Law) -> float:

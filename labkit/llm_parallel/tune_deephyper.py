@@ -189,7 +189,14 @@ def _search(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The objective has been evaluated at this point")
         evaluator = Evaluator.create(run, method="serial", method_kwargs={"num_workers": 1})
-        _beside_a_loop(lambda: search.search(evaluator, max_evals=missing), given_up)
+
+        def work() -> None:
+            try:
+                search.search(evaluator, max_evals=missing)
+            finally:
+                _close(evaluator.loop)
+
+        _beside_a_loop(work, given_up)
     return _read(folder / RESULTS), len(before)
 
 
@@ -210,6 +217,17 @@ def _beside_a_loop(work: Callable[[], object], given_up: threading.Event) -> Non
         except KeyboardInterrupt:
             given_up.set()
             raise
+
+
+def _close(loop: asyncio.AbstractEventLoop | None) -> None:
+    """End what an interrupt left in DeepHyper's loop."""
+    if loop is None or loop.is_closed():
+        return
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.close()
 
 
 def _seed_after(n_trials: int, seed: int) -> int:

@@ -78,6 +78,9 @@ def test_form_applies_refuses_and_runs_in_batch(lab: Any) -> None:
     lab.screenshot("form-refused")
 
     page.locator(".labkit-parameter-sizes input").fill("10")
+    page.locator(".labkit-parameter-sizes input").press("Tab")
+    # on a busy machine a click can overtake the text, and the kernel refuse the old one again
+    page.wait_for_selector(".labkit-form-command >> text=-p sizes 10", timeout=30_000)
     page.locator(".labkit-batch").click()
     page.wait_for_selector(".labkit-form-run >> text=batch run completed", timeout=180_000)
     lab.screenshot("form-batch")

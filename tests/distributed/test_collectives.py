@@ -24,11 +24,9 @@ def test_every_kind_and_size_is_timed_once(table):
     assert set(table["backend"]) == {"gloo"}
 
 
-def test_the_median_lies_between_the_quartiles_and_more_bytes_take_longer(table):
+def test_the_median_lies_between_the_quartiles(table):
     assert (table["seconds_low"] > 0).all()
     assert table["seconds"].between(table["seconds_low"], table["seconds_high"]).all()
-    for _, group in table.groupby("kind"):
-        assert group["seconds"].iloc[-1] > group["seconds"].iloc[0], "4 MiB against 10 bytes"
 
 
 def test_links_can_be_fitted_to_what_was_measured(table):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -170,3 +172,10 @@ def test_real_training_equals_one_process(config, change):
 def test_memory_of_your_strategy_is_that_of_its_fullest_stage(config, results):
     table = memory_breakdown(config.model_config(), config.strategy())
     assert table["total"].max() == pytest.approx(results.step.memory_bytes[0])
+
+
+def test_importing_the_study_leaves_torch_and_scipys_statistics_out():
+    """Both would take memory that the processes of the real run need on a small machine."""
+    code = "import sys, labkit.llm_parallel.study; print({'torch', 'scipy.stats'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,8 @@ def test_a_search_runs_where_an_event_loop_runs_already(searched, tmp_path):
     async def cell():
         return tune(SPACE, CLUSTER, engine="deephyper", n_trials=6, storage=tmp_path)
 
-    points = asyncio.run(cell()).trials.point
+    with ThreadPoolExecutor(1) as pool:  # tests of the browser leave a loop running in this thread
+        points = pool.submit(asyncio.run, cell()).result().trials.point
     assert points.tolist() == searched[1].trials.point[:6].tolist()
 
 

@@ -17,13 +17,19 @@ MIB_ON_BINDER = 900
 
 @pytest.fixture(scope="session")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Run folders by notebook name; each notebook is run once, in a folder of its own."""
+    """Run folders by notebook name; each notebook is run once, in a folder of its own.
+
+    The kernels start cold, as on Binder: one that was forked from a process with the modules of
+    several notebooks counts a part of that process.
+    """
     out = tmp_path_factory.mktemp("quick")
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MPLBACKEND", raising=False)  # figures go into the notebook, as for a user
         for notebook in NOTEBOOKS:
-            item, _status, _executed = run(notebook, {"preset": "quick"}, out=out / notebook.stem)
+            item, _status, _executed = run(
+                notebook, {"preset": "quick"}, out=out / notebook.stem, warm=False
+            )
             folders[notebook.stem] = item.directory
     return folders
 

@@ -138,15 +138,24 @@ def test_only_the_first_process_complains(tmp_path, capsys, monkeypatch):
 def test_messages_of_a_group_are_sent_by_one_thread():
     """Two of them at a time break the memory of the process (torch 2.13)."""
 
-    def threads_of_gloo():
+    def named():
         names = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
         return sum(name.startswith("pt_gloo_runloop") for name in names)
 
+    def threads_of_gloo(at_least):
+        """A thread names itself some time after it was started."""
+        deadline = time.monotonic() + 20
+        while named() < at_least and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        return named()
+
     with joined(Process(rank=0, n_processes=1, local_rank=0), torch.device("cpu")):
-        alone = threads_of_gloo()
+        alone = threads_of_gloo(1)
         torch.distributed.new_group([0])
-        assert (alone, threads_of_gloo()) == (1, 2)
+        both = threads_of_gloo(2)
     assert not torch.distributed.is_initialized()
+    assert (alone, both) == (1, 2)
 
 
 def test_every_process_of_a_machine_takes_its_own_gpu(monkeypatch):

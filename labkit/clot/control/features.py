@@ -50,7 +50,7 @@ from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 
-LENGTH = 4
+LENGTH = 6
 """Segments that a controller looks back on, the present one included."""
 _SLOW = 0.1
 _STATES: dict[str, Callable[[Observation, float], Array]] = {

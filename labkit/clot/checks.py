@@ -102,7 +102,7 @@ def check_plasma(config: ClotConfig) -> PlasmaCheck:
     temperature = float(np.average(profiles[:, :, 3], weights=profiles[:, :, 1]))
     profile = velocity_profile(profiles)
     if isinstance(flow, ReversePoiseuille):
-        fit = poiseuille_viscosity(profiles, flow, box[1])
+        fit = poiseuille_viscosity(profiles, flow, box[1], slip=False)
         return PlasmaCheck(flow, profiles, profile, fit.viscosity, temperature, fit)
     return PlasmaCheck(flow, profiles, profile, shear_viscosity(segments, flow.rate), temperature)
 

@@ -72,6 +72,31 @@ def test_a_profile_that_is_rounded_where_the_force_changes_gives_the_viscosity_o
     assert abs(everywhere.viscosity.estimate / ETA - 1) > 0.005
 
 
+def test_a_fit_without_slip_is_exact_for_a_profile_averaged_over_wide_bins():
+    y = centers(12)
+    fine = parabola(centers(12 * 400)).reshape(12, 400).mean(axis=1)
+    found = poiseuille_viscosity(table(y, fine), ReversePoiseuille(FORCE), HEIGHT, slip=False)
+    assert found.viscosity.estimate == pytest.approx(ETA, rel=1e-4)
+
+
+def test_a_fit_without_slip_is_three_times_as_precise():
+    rng = np.random.default_rng(0)
+    y = centers(24)
+    noisy = parabola(y) + rng.normal(scale=0.02, size=(200, len(y)))
+    errors = {
+        slip: np.std(
+            [
+                poiseuille_viscosity(
+                    table(y, u), ReversePoiseuille(FORCE), HEIGHT, slip=slip
+                ).viscosity.estimate
+                for u in noisy
+            ]
+        )
+        for slip in (True, False)
+    }
+    assert errors[True] > 3 * errors[False]
+
+
 def test_a_channel_may_slip_differently_at_its_walls():
     y = centers(32)
     u = DENSITY * FORCE / (2 * ETA) * y * (HEIGHT - y) + 0.02 + 0.001 * y

@@ -1,10 +1,19 @@
-"""The run of the study in which platelets aggregate: its start, its controller, its loop."""
+"""The run of the study in which platelets aggregate: its start, its controller, its loop.
+
+A finished run is judged by labels of its own: from each state that was kept, the plan that was
+chosen there is compared, in a window without noise, with a reference of four times finer steps. The
+finest plan is compared as well, since no controller can do better than that.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from labkit.atomic import replace_text
 from labkit.clot.control.autoencoder import AutoencoderController
 from labkit.clot.control.classical import DisplacementLimit, FixedPlan, StepDoubling
 from labkit.clot.control.drive import drive
@@ -13,6 +22,7 @@ from labkit.clot.control.learned import LearnedController, default_tolerance
 from labkit.clot.control.protocol import Controller
 from labkit.clot.control.run_storage import Run
 from labkit.clot.engine import Engine
+from labkit.clot.labels import local_errors
 from labkit.clot.plans import StepPlan
 from labkit.clot.scenes import Scene, equilibrate
 from labkit.clot.settings import ClotConfig
@@ -25,6 +35,7 @@ X_MAX = 0.01
 """Displacement limit of a step [rc]."""
 START_PLAN = StepPlan(fluid=0.02, interface=0.01, nonbonded=0.0025, bonded=0.0025)
 _FRAMES = 24
+_JUDGED = "judged.csv"
 
 
 def tolerance_of(config: ClotConfig, made: Scene) -> float:
@@ -121,3 +132,53 @@ def aggregate(
             resume=folder is not None,
             about={"scene": made.name, "seed": number, "tolerance": tolerance},
         )
+
+
+def judge(run: Run, made: Scene, *, folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Compare the plans of a run with the tolerance that the run notes, where states were kept.
+
+    Parameters
+    ----------
+    run : Run
+        Of `aggregate`.
+    made : Scene
+        What was run.
+    folder : path, optional
+        Of the run; the labels are stored beside it, and read if they are there.
+
+    Returns
+    -------
+    DataFrame
+        One row for each kept state at which a segment starts: time, plan; error and finest_error,
+        those of the plan and of the finest one for the platelet that fares worst [rc]; hopeless,
+        whether the finest is over the tolerance; over, whether the plan is though the finest is
+        not.
+    """
+    asked = _questions(run)
+    path = None if folder is None else Path(folder).expanduser() / _JUDGED
+    labels = None if path is None or not path.is_file() else pd.read_csv(path)
+    if labels is None or labels["plan"].tolist() != [str(plan) for _, plan in asked]:
+        labels = _labels(run, made, asked)
+        if path is not None:
+            replace_text(path, labels.to_csv(index=False))
+    tolerance = float(run.about["tolerance"])
+    hopeless = labels["finest_error"] > tolerance
+    return labels.assign(hopeless=hopeless, over=(labels["error"] > tolerance) & ~hopeless)
+
+
+def _questions(run: Run) -> list[tuple[Snapshot, StepPlan]]:
+    """Return the kept states at which a segment starts, each with the plan of that segment."""
+    start = run.observations[0].time
+    numbers = [round((kept.time - start) / run.segment) for kept in run.snapshots]
+    pairs = zip(run.snapshots, numbers, strict=True)
+    return [(kept, run.plans[number]) for kept, number in pairs if number < len(run.plans)]
+
+
+def _labels(run: Run, made: Scene, asked: list[tuple[Snapshot, StepPlan]]) -> pd.DataFrame:
+    finest, reference = run.ladder.finest, run.ladder.reference()
+    rows = []
+    with Engine(made.suspension, made.forcefield, made.flow, snapshot=run.snapshots[0]) as engine:
+        for kept, plan in asked:
+            errors = local_errors(engine, kept, [plan, finest], reference=reference).max(axis=1)
+            rows.append((kept.time, str(plan), *errors))
+    return pd.DataFrame(rows, columns=["time", "plan", "error", "finest_error"])

@@ -1,17 +1,18 @@
 r"""The cheapest plan whose error a network predicts to be under a tolerance.
 
 A network sees the features x of P platelets over the last n segments (`features`) and predicts, for
-every plan of a ladder, the 0.9 quantile q_k of log10 of the largest platelet error [rc] that the
-plan makes in a window::
+every plan k of a ladder, the median and the 0.9 quantile q_k of log10 of the largest platelet error
+[rc] that the plan makes in a window::
 
     a_p(s) = MLP(x_p(s))                            shared by all platelets
     h_p    = GRU(a_p(1), ..., a_p(n))
     c      = [max_p h_p, mean_p h_p]                any number of platelets, in any order
-    y      = MLP(c)
+    y      = MLP(c)                                 one y for each quantile
     q_1    = y_1,   q_k = q_(k-1) + softplus(y_k)   a coarser plan is never predicted better
 
-The maximum keeps the platelet that needs small steps however many others are at rest. The choice is
-the coarsest plan with q_k <= log10(tolerance), now and a segment ago: steps become smaller at
+The maximum keeps the platelet that needs small steps however many others are at rest. The median is
+the best guess; the choice is the coarsest plan of which the 0.9 quantile is under the tolerance,
+q_k <= log10(tolerance), now and a segment ago: steps become smaller at
 once, and larger only when two segments in a row allow it. Networks are also trained on series that
 begin with the run, so that its first segments need no rule of their own. The finest plan is taken
 where the network has no ground to speak: when a feature is not finite or far outside the training,
@@ -50,6 +51,8 @@ Array = NDArray[np.float64]
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped weights and of the labels that they come from."""
+QUANTILES = (0.5, 0.9)
+"""What is predicted of each plan's error; the last one is what choices are made by."""
 _THERMAL_FRACTION = 0.1
 _SAME_SEGMENT = 0.01
 _log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class ErrorNetwork(TrainedNetwork):
     """Prediction of every plan's error."""
 
     def predict(self, features: Array) -> Array:
-        """Return the 0.9 quantile of log10 of the largest platelet error [rc].
+        """Return quantiles of log10 of the largest platelet error [rc].
 
         Parameters
         ----------
@@ -81,12 +84,13 @@ class ErrorNetwork(TrainedNetwork):
 
         Returns
         -------
-        array of shape (K,)
-            Never decreasing, in the order of `plans`.
+        array of shape (2, K)
+            One row for each of `QUANTILES`, one column for each of `plans`; rows never decrease.
         """
         seen = perceptron(self.standardized(features), self.weights, "platelet")
         y = perceptron(pool(gru(seen, self.weights, "segments")), self.weights, "head")
-        return np.cumsum(np.concatenate([y[:1], softplus(y[1:])]))
+        y = y.reshape(len(QUANTILES), -1)
+        return np.cumsum(np.concatenate([y[:, :1], softplus(y[:, 1:])], axis=1), axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +217,7 @@ class LearnedController:
         if unknown:
             nothing = np.full(len(self.plans), np.nan)
             return Decision(self.plans[0], 0, f"not seen in training: {unknown}", nothing, 0)
-        errors = 10 ** self.network.predict(features)[self._rows]
+        errors = 10 ** self.network.predict(features)[-1, self._rows]
         good = np.flatnonzero(errors <= (self.tolerance or default_tolerance(forcefield)))
         if not len(good):
             return Decision(self.plans[0], 0, "none is good enough", errors, 0)

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from labkit.clot.control.examples import JUMPS, UNKNOWN
 from labkit.clot.control.features import FEATURES
-
-QUANTILE = 0.9
+from labkit.clot.control.learned import QUANTILES
 
 
 class ErrorModule(nn.Module):
@@ -35,8 +34,8 @@ class ErrorModule(nn.Module):
         super().__init__()
         self.platelet = _dense(len(FEATURES), hidden, hidden)
         self.segments = nn.GRU(hidden, hidden)
-        self.head = _dense(2 * hidden, hidden, n_plans)
-        self.own = _dense(3 * hidden, hidden, n_plans)
+        self.head = _dense(2 * hidden, hidden, len(QUANTILES) * n_plans)
+        self.own = _dense(3 * hidden, hidden, len(QUANTILES) * n_plans)
 
     def start_at(self, log_errors: np.ndarray) -> None:
         """Set the last layers such that the first prediction is about the median of each plan."""
@@ -46,10 +45,11 @@ class ErrorModule(nn.Module):
             last: Any = head[-1]
             with torch.no_grad():
                 last.weight.mul_(0.1)
-                last.bias.copy_(torch.tensor(np.concatenate([level[:1], rise])))
+                start = np.concatenate([level[:1], rise])
+                last.bias.copy_(torch.tensor(np.tile(start, len(QUANTILES))))
 
     def forward(self, x: Tensor, n_segments: Tensor, n_platelets: Tensor) -> Tensor:
-        """Return log10 error quantiles, shape (B, K), of x, shape (B, n, P, F)."""
+        """Return log10 error quantiles, shape (B, Q, K), of x, shape (B, n, P, F)."""
         return self._errors(x, n_segments, n_platelets)[0]
 
     def loss(self, batch: Sequence[Tensor]) -> Tensor:
@@ -135,9 +135,13 @@ class SeriesModule(nn.Module):
 
 
 def pinball(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the mean pinball loss for the quantile `QUANTILE`."""
-    miss = target - predicted
-    return torch.maximum(QUANTILE * miss, (QUANTILE - 1) * miss).mean()
+    """Return the pinball loss of all quantiles, shape (..., Q, K), for targets (..., K).
+
+    The sum over `QUANTILES` of the mean over all else.
+    """
+    q = torch.tensor(QUANTILES)[:, None]
+    miss = target[..., None, :] - predicted
+    return len(QUANTILES) * torch.maximum(q * miss, (q - 1) * miss).mean()
 
 
 def _last(layer: nn.Module, x: Tensor, n_segments: Tensor) -> Tensor:
@@ -156,7 +160,8 @@ def _pooled(hidden: Tensor, n_platelets: Tensor) -> Tensor:
 
 
 def _rising(y: Tensor) -> Tensor:
-    """Return values that never decrease along the last axis."""
+    """Return quantiles that never decrease with the plan, shape (..., Q K) to (..., Q, K)."""
+    y = y.unflatten(-1, (len(QUANTILES), -1))
     return torch.cat([y[..., :1], functional.softplus(y[..., 1:])], dim=-1).cumsum(dim=-1)
 
 

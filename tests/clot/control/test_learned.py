@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from labkit.clot.control.features import FEATURES
-from labkit.clot.control.learned import ErrorNetwork, LearnedController
+from labkit.clot.control.learned import QUANTILES, ErrorNetwork, LearnedController
 from labkit.clot.control.networks import TrainedNetwork, softplus
 from labkit.clot.forcefield import ForceField, Receptors
 from labkit.clot.plans import StepPlan
@@ -38,8 +38,8 @@ def weights(random, hidden=5):
         "segments.bias_hh_l0": (3 * hidden,),
         "head.0.weight": (hidden, 2 * hidden),
         "head.0.bias": (hidden,),
-        "head.2.weight": (len(PLANS), hidden),
-        "head.2.bias": (len(PLANS),),
+        "head.2.weight": (len(QUANTILES) * len(PLANS), hidden),
+        "head.2.bias": (len(QUANTILES) * len(PLANS),),
     }
     return {name: random.normal(size=shape) for name, shape in shapes.items()}
 
@@ -62,10 +62,14 @@ def network(kind=ErrorNetwork, *, seed=0, **changes):
 
 
 class NearnessNetwork(ErrorNetwork):
-    """Errors 1e-4, 2e-4, 4e-4 rc, ten times as large where platelets are near each other now."""
+    """Errors 1e-4, 2e-4, 4e-4 rc, ten times as large where platelets are near each other now.
+
+    Their median is half of that, which no choice may go by.
+    """
 
     def predict(self, features):
-        return np.log10([1e-4, 2e-4, 4e-4]) + (features[-1, :, NEARNESS].max() > 0.5)
+        high = np.log10([1e-4, 2e-4, 4e-4]) + (features[-1, :, NEARNESS].max() > 0.5)
+        return np.stack([high - np.log10(2), high])
 
 
 def approach(observed, gaps, **fields):
@@ -74,13 +78,15 @@ def approach(observed, gaps, **fields):
     ]
 
 
-FAR, NEAR = 3.0, 0.1
+FAR, NEAR = 3.0, 0.5
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_coarser_plan_is_never_predicted_to_be_better(seed):
     features = np.random.default_rng(seed).normal(size=(4, 3, len(FEATURES)))
-    assert (np.diff(network(seed=seed).predict(features)) >= 0).all()
+    predicted = network(seed=seed).predict(features)
+    assert predicted.shape == (len(QUANTILES), len(PLANS))
+    assert (np.diff(predicted, axis=1) >= 0).all()
 
 
 def test_the_prediction_does_not_depend_on_the_numbering_of_platelets():

@@ -12,7 +12,7 @@ import torch
 from labkit.clot.control.autoencoder import SeriesNetwork
 from labkit.clot.control.examples import LARGEST_ERROR, examples, log_errors
 from labkit.clot.control.features import FEATURES, recent_features
-from labkit.clot.control.learned import ErrorNetwork, LearnedController
+from labkit.clot.control.learned import QUANTILES, ErrorNetwork, LearnedController
 from labkit.clot.control.replay import fixed, oracle, replay, safe_rung, score
 from labkit.clot.control.torch_modules import ErrorModule, SeriesModule, pinball
 from labkit.clot.control.training import Training, folds, forces_of, train, train_autoencoder
@@ -75,11 +75,14 @@ def test_padding_of_segments_and_platelets_changes_no_prediction():
             torch.testing.assert_close(a, b)
 
 
-def test_the_pinball_loss_is_least_at_its_quantile():
-    y = torch.linspace(0, 1, 1001)
+def test_the_pinball_loss_is_least_at_its_quantiles():
+    y = torch.linspace(0, 1, 1001)[:, None]
     guesses = torch.linspace(0, 1, 101)
-    losses = torch.stack([pinball(guess.expand_as(y), y) for guess in guesses])
-    assert float(guesses[losses.argmin()]) == pytest.approx(0.9, abs=0.011)
+    for row, quantile in enumerate(QUANTILES):
+        predicted = torch.zeros(101, len(y), len(QUANTILES), 1)
+        predicted[:, :, row, 0] = guesses[:, None]
+        losses = torch.stack([pinball(each, y) for each in predicted])
+        assert float(guesses[losses.argmin()]) == pytest.approx(quantile, abs=0.011)
 
 
 def test_an_error_law_is_learned_for_trajectories_of_other_seeds_and_shear(label_table):
@@ -89,10 +92,10 @@ def test_an_error_law_is_learned_for_trajectories_of_other_seeds_and_shear(label
     tested = left_out.trajectories[0]
     history = tested.observations
     windows = [recent_features(history[: n + 1], kT=0.1) for n in range(len(history))]
-    predicted = np.array([network.predict(x) for x in windows])
-    miss = predicted - log_errors(tested)
+    median, high = np.array([network.predict(x) for x in windows]).swapaxes(0, 1)
+    miss = median - log_errors(tested)
     assert np.sqrt((miss**2).mean()) < 0.12
-    assert 0.6 < (miss > 0).mean() <= 1.0
+    assert 0.6 < (high > log_errors(tested)).mean() <= 1.0
 
 
 def test_choices_of_the_trained_network_beat_the_best_fixed_plan(label_table, trained):

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "batch",
+    "clot",
     "datasets",
     "distributed",
     "hotspots",
@@ -30,6 +31,7 @@ __all__ = [
 
 _SUBPACKAGES = (
     "batch",
+    "clot",
     "datasets",
     "distributed",
     "hotspots",

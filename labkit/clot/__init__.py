@@ -6,7 +6,7 @@ Each layer imports only those before it::
     ->  simulation (what an engine can do), proximity, observe
     ->  library, deck  ->  engine, split, ranks  ->  scenes
     ->  caps, cost, noise  ->  labels  ->  control (controllers, guard, driven runs)
-    ->  analysis, scaling  ->  settings  ->  checks, aggregation  ->  comparison  ->  shipped
+    ->  analysis, scaling  ->  settings  ->  checks, aggregation, parallel_runs  ->  comparison  ->  shipped
     ->  study
     ->  plots, view  ->  widgets
 
@@ -41,6 +41,7 @@ _MODULES = (
     "labels",
     "noise",
     "observe",
+    "parallel_runs",
     "plans",
     "platelet",
     "plots",
@@ -76,6 +77,7 @@ _EXPORTS = {
     "controllers_compared": "study",
     "find_steps": "checks",
     "lesson": "checks",
+    "on_ranks": "parallel_runs",
     "project": "study",
     "run_ranks": "ranks",
     "run_study": "study",

@@ -23,7 +23,7 @@ SHARED = {
     "memory",
     "viz",
 }
-STUDIES = {"hotspots", "llm_parallel", "oversampling", "spiking"}
+STUDIES = {"clot", "hotspots", "llm_parallel", "oversampling", "spiking"}
 NOT_ON_PYPI = {"openff"}
 """Used where somebody has it (conda-forge has), never required."""
 ANOTHER_ENVIRONMENT = "lava_env"
@@ -102,6 +102,7 @@ def test_everything_imported_is_declared_or_comes_with_what_is(repository, pypro
     extras = project["optional-dependencies"]
     stated = [
         *project["dependencies"],
+        *extras["clot"],
         *extras["dask"],
         *extras["deephyper"],
         *extras["md"],

@@ -28,8 +28,8 @@ def specifiers(requirements: list[str]) -> dict[str, SpecifierSet]:
 
 
 def conda_dependencies(file: Path) -> dict[str, SpecifierSet]:
-    """Names and versions of a conda environment, less Python and pip."""
-    entries = yaml.safe_load(file.read_text())["dependencies"]
+    """Names and versions of a conda environment, less Python and pip and what pip installs."""
+    entries = [e for e in yaml.safe_load(file.read_text())["dependencies"] if isinstance(e, str)]
     split = [re.fullmatch(r"([\w.-]+?)([<>=!].*)?", entry).groups("") for entry in entries]
     return {name: SpecifierSet(version) for name, version in split if name not in ("python", "pip")}
 
@@ -52,6 +52,12 @@ def test_conda_environment_has_the_dependencies_of_the_package(repository, depen
         names["torch"] = "pytorch-cpu"
     expected = {names.get(name, name): versions for name, versions in dependencies.items()}
     assert conda_dependencies(repository / file) == expected
+
+
+@pytest.mark.parametrize("file", ["environment.yml", "binder/environment.yml"])
+def test_conda_environment_takes_the_engine_of_the_clot_study_from_pip(repository, pyproject, file):
+    *_, pip = yaml.safe_load((repository / file).read_text())["dependencies"]
+    assert pip == {"pip": pyproject["project"]["optional-dependencies"]["clot"]}
 
 
 @pytest.mark.parametrize("file", ["environment.yml", "binder/environment.yml"])
@@ -95,7 +101,7 @@ def test_constraints_file_holds_no_place_of_this_machine(repository):
 def test_every_dependency_has_its_reason(repository, pyproject):
     text = (repository / "CONTRIBUTING.md").read_text()
     extras = pyproject["project"]["optional-dependencies"]
-    names = ("dask", "deephyper", "md", "numba", "parquet")
+    names = ("clot", "dask", "deephyper", "md", "numba", "parquet")
     users = [each for name in names for each in extras[name]]
     for stated in (*pyproject["project"]["dependencies"], *users):
         assert f"`{Requirement(stated).name}`" in text, stated

@@ -101,6 +101,21 @@ class Run:
         seconds = self.costs["cpu_seconds"]
         return float((seconds["decision"] + seconds["probe"]) / max(seconds["total"], 1e-12))
 
+    def summary(self) -> str:
+        """Say in two or three sentences what was chosen, what it cost and what was undone."""
+        costs = self.costs.loc["total"]
+        used = sorted({self.ladder.rung(plan) for plan in self.plans})
+        words = (
+            f"{self.controller}: {len(self.plans)} segments of {self.segment:g} on "
+            f"{len(used)} of {len(self.ladder)} plans, from {self.ladder[used[0]]} to "
+            f"{self.ladder[used[-1]]}. Nonbonded forces were computed {costs['nonbonded']:,.0f} "
+            f"times, in {costs['cpu_seconds']:.1f} CPU s, {self.controller_share:.1%} of it for "
+            f"choosing; {len(self.rollbacks)} segments were undone."
+        )
+        reasons = self.memory.get("reasons", {})
+        told = "; ".join(f"{n} times {reason}" for reason, n in reasons.items())
+        return f"{words} The finest plan was taken {told}." if told else words
+
     def table(self) -> pd.DataFrame:
         """Return one row for each segment: plan, cost, and the worst platelet at its end."""
         ends = self.observations[1:]

@@ -6,8 +6,8 @@ Each layer imports only those before it::
     ->  simulation (what an engine can do), proximity, observe
     ->  library, deck  ->  engine, split, ranks  ->  scenes
     ->  caps, cost, noise  ->  labels  ->  control (controllers, guard, driven runs)
-    ->  analysis, scaling  ->  settings  ->  checks, aggregation, parallel_runs  ->  comparison  ->  shipped
-    ->  study
+    ->  analysis, scaling  ->  settings  ->  checks, aggregation, parallel_runs
+    ->  comparison  ->  shipped  ->  study
     ->  plots, view  ->  widgets
 
 Attributes are loaded on first use, so importing this package is cheap. LAMMPS, which is under the

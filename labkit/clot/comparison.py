@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,10 +28,11 @@ from labkit.clot.analysis.properties import OUTSIDE, WITHIN, properties, propert
 from labkit.clot.control.classical import FixedPlan
 from labkit.clot.control.ladder import Ladder
 from labkit.clot.control.protocol import Controller
-from labkit.clot.control.run_storage import Run
+from labkit.clot.control.run_storage import Run, has_run
 from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.scenes import Scene
 from labkit.clot.settings import ClotConfig
+from labkit.clot.state import Snapshot
 from labkit.errors import ParameterError
 
 Progress = Callable[[int, int, str], None]
@@ -248,9 +249,12 @@ def compare(
     names = list(controllers)
     rows: dict[tuple[int, str], pd.Series] = {}
     for number, seed in enumerate(config.ensemble()):
-        made, start = start_of(config, seed=seed)
+        made = config.system(seed=seed)
+        fresh = cache(partial(_start, config, seed))
         for name in _rotated(names, number):
             where = None if folder is None else folder_of(folder, name, seed)
+            stored = where if where is not None and has_run(where) else None
+            start = Run.load(stored).snapshots[0] if stored else fresh()
             controller = controllers[name]()
             run = aggregate(
                 config, made, start, plans, controller=controller, seed=seed, folder=where
@@ -348,6 +352,10 @@ def _ratio(values: pd.Series, others: pd.Series) -> Interval:
         return Interval(ratio, float("nan"), float("nan"), float("nan"), 0.0)
     found = relative_error(values, others, paired=True)
     return Interval.around(found.estimate + 1, found.error, found.freedom)
+
+
+def _start(config: ClotConfig, seed: int) -> Snapshot:
+    return start_of(config, seed=seed)[1]
 
 
 def _rotated(names: Sequence[str], number: int) -> list[str]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -279,16 +280,21 @@ class LabelTable:
         kind = np.float16 if half else np.float32
         target = Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
+        columns = [
+            {**observation_arrays(labels.observations), **_label_arrays(labels)}
+            for labels in self.trajectories
+        ]
+        shapes = [{name: values.shape for name, values in each.items()} for each in columns]
         arrays: dict[str, Any] = {
             "plans": plan_array(self.plans),
             "reference": plan_array([self.reference]),
             "about": json.dumps([_about(labels) for labels in self.trajectories]),
+            "shapes": json.dumps(shapes),
             "spans": np.array([self.window, self.segment]),
         }
-        for number, labels in enumerate(self.trajectories):
-            columns = {**observation_arrays(labels.observations), **_label_arrays(labels)}
-            for name, values in columns.items():
-                arrays[f"{number}/{name}"] = values if name == "time" else _short(values, kind)
+        for name in columns[0] if columns else ():
+            values = np.concatenate([each[name].ravel() for each in columns])
+            arrays[name] = values if name == "time" else _short(values, kind)
         written = io.BytesIO()
         np.savez_compressed(written, **arrays)
         replace_bytes(target, written.getvalue())
@@ -309,14 +315,14 @@ class LabelTable:
                 return merged(map(cls.load, sorted(source.glob("*.labels.npz"))))
             with np.load(source) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            about = json.loads(str(arrays["about"]))
+            about, shapes = (json.loads(str(arrays[name])) for name in ("about", "shapes"))
             window, segment = map(float, arrays["spans"])
             return cls(
                 plans=plans_from(arrays["plans"]),
                 reference=plans_from(arrays["reference"])[0],
                 window=window,
                 segment=segment,
-                trajectories=tuple(_read(arrays, n, each) for n, each in enumerate(about)),
+                trajectories=tuple(map(_read, _parted(arrays, shapes), about)),
             )
         except (OSError, KeyError, ValueError, TypeError) as broken:
             if isinstance(broken, ParameterError):
@@ -372,12 +378,20 @@ def _short(values: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
         return values.astype(kind) if values.dtype == np.float64 else values
 
 
-def _read(
-    arrays: Mapping[str, NDArray[Any]], number: int, about: Mapping[str, Any]
-) -> TrajectoryLabels:
-    start = f"{number}/"
-    own = {name[len(start) :]: values for name, values in arrays.items() if name.startswith(start)}
-    columns = {k: v.astype(float) if v.dtype.kind == "f" else v for k, v in own.items()}
+def _parted(
+    arrays: Mapping[str, NDArray[Any]], shapes: Sequence[Mapping[str, Sequence[int]]]
+) -> list[dict[str, NDArray[Any]]]:
+    """Return the columns of each trajectory from those of all, one trajectory after the other."""
+    parts: list[dict[str, NDArray[Any]]] = [{} for _ in shapes]
+    for name in shapes[0] if shapes else ():
+        values = arrays[name].astype(float) if arrays[name].dtype.kind == "f" else arrays[name]
+        ends = np.cumsum([math.prod(each[name]) for each in shapes])
+        for part, own, each in zip(parts, np.split(values, ends[:-1]), shapes, strict=True):
+            part[name] = own.reshape(each[name])
+    return parts
+
+
+def _read(columns: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> TrajectoryLabels:
     return TrajectoryLabels(
         trajectory=Trajectory(scene=about["scene"], seed=about["seed"], changes=about["changes"]),
         shear_rate=about["shear_rate"],

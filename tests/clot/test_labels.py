@@ -174,17 +174,21 @@ def table_of(*trajectories, segment=0.5):
     )
 
 
-def test_a_table_is_read_as_it_was_stored_in_single_precision(tmp_path):
+@pytest.mark.parametrize(("half", "digits"), [(False, 2**-24), (True, 2**-11)])
+def test_a_table_is_read_as_it_was_stored_but_for_rounding(tmp_path, half, digits):
+    """To half a unit in the last place of either precision."""
     errors = np.random.default_rng(0).lognormal(-7, 1, size=(3, 2, 2))
     errors[1] = np.nan
     errors[2, 1, 0] = np.inf
-    table = table_of(labels_of(0, errors=errors), labels_of(1, errors=2 * errors))
-    stored = LabelTable.load(table.save(tmp_path / "labels.npz"))
+    table = table_of(labels_of(0, errors=errors[:2, :, :1]), labels_of(1, errors=2 * errors))
+    stored = LabelTable.load(table.save(tmp_path / "labels.npz", half=half))
     assert stored.plans == table.plans
     assert stored.trajectories[1].trajectory == table.trajectories[1].trajectory
-    np.testing.assert_allclose(stored.trajectories[1].errors, 2 * errors, rtol=1e-7)
-    assert stored.trajectories[0].observations[2].fluid_temperature == pytest.approx(2.1)
-    assert stored.trajectories[0].observations[2].gap[0] == np.inf
+    for before, after in zip(table.trajectories, stored.trajectories, strict=True):
+        np.testing.assert_allclose(after.errors, before.errors, rtol=digits)
+    last = stored.trajectories[1].observations[2]
+    assert (last.time, last.gap[0]) == (1.0, np.inf)
+    assert last.fluid_temperature == pytest.approx(2.1, rel=digits)
 
 
 def test_the_frame_holds_the_error_that_a_controller_bounds(tmp_path):

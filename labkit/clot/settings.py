@@ -249,7 +249,7 @@ def _check_names(config: ClotConfig) -> None:
 
 
 def _check_folder(out_dir: object) -> None:
-    if not isinstance(out_dir, str) or not out_dir.strip():
+    if not isinstance(out_dir, str) or not out_dir.strip() or "\0" in out_dir:
         raise ParameterError(f"out_dir={out_dir!r} is not allowed; use a path as text, or None.")
     try:
         require_folder("out_dir", out_dir)

@@ -3,7 +3,8 @@
 A run is reduced to one number for each property. An ensemble of runs, one for each seed, is
 compared with a reference ensemble by the relative error of its mean. What the comparison says is
 one of three things: the interval lies within the tolerance, outside of it, or reaches across its
-end, and then the runs are too few to tell. An interval wider than the tolerance is never a pass.
+end, and then the runs are too few to tell. An interval wider than the tolerance is never a pass;
+how many runs would make it narrow enough follows from its width, which falls as 1/sqrt(n).
 
 ======================== ===================================================== =================
 property                 definition                                            unit
@@ -31,6 +32,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from labkit.clot.analysis.intervals import CONFIDENCE, RESAMPLES, relative_error
 from labkit.clot.analysis.jeffery import axis_angle, flip_strains
@@ -144,7 +146,8 @@ def property_errors(
     -------
     DataFrame
         property, mean, reference, relative_error, low, high (of the relative error), verdict
-        ("within", "outside" or "undecided"), n_runs, n_references (with a finite value), paired.
+        ("within", "outside" or "undecided"), runs_needed (of that name), n_runs, n_references (with
+        a finite value), paired.
 
     Raises
     ------
@@ -166,16 +169,19 @@ def property_errors(
     rows = []
     for name in [name for name in b.columns if name in a.columns]:
         x, y = a[name].to_numpy(float), b[name].to_numpy(float)
-        row = {"property": name, "mean": x.mean(), "reference": y.mean()}
+        row: dict[str, object] = {"property": name, "mean": x.mean(), "reference": y.mean()}
+        needed: float = np.nan
         if np.isfinite(x).all() and np.isfinite(y).all():
             found = relative_error(
                 x, y, paired=paired, confidence=confidence, n_resamples=n_resamples, seed=seed
             )
             ends = found.estimate, found.low, found.high
+            if np.isfinite(found.error):
+                needed = runs_needed(found.error, len(x), tolerance, confidence=confidence)
         else:
             ends = (np.nan, np.nan, np.nan)
         row |= dict(zip(("relative_error", "low", "high"), ends, strict=True))
-        row |= {"verdict": verdict(*ends[1:], tolerance)}
+        row |= {"verdict": verdict(*ends[1:], tolerance), "runs_needed": needed}
         row |= {"n_runs": int(np.isfinite(x).sum()), "n_references": int(np.isfinite(y).sum())}
         rows.append(row | {"paired": paired})
     return pd.DataFrame(rows)
@@ -192,6 +198,29 @@ def verdict(low: float, high: float, tolerance: float) -> str:
     if -tolerance <= low and high <= tolerance:
         return WITHIN
     return OUTSIDE if low > tolerance or high < -tolerance else UNDECIDED
+
+
+def runs_needed(error: float, n: int, tolerance: float, *, confidence: float = CONFIDENCE) -> float:
+    """Return how many runs would make an interval as narrow as the tolerance to each side.
+
+    Parameters
+    ----------
+    error : float
+        Standard error with n runs.
+    n : int
+    tolerance, confidence : float
+
+    Examples
+    --------
+    >>> runs_needed(0.05, 5, 0.03)
+    56
+    """
+    quantile = (1 + confidence) / 2
+    spread = error * np.sqrt(n) / tolerance
+    runs = max(2, int((stats.norm.ppf(quantile) * spread) ** 2))
+    while stats.t.ppf(quantile, runs - 1) * spread > np.sqrt(runs):
+        runs += 1
+    return runs
 
 
 def _of_platelets(kept: Sequence[Observation]) -> dict[str, float]:

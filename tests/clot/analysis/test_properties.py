@@ -3,9 +3,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from labkit.clot.analysis.jeffery import jeffery_axis, jeffery_flips
-from labkit.clot.analysis.properties import properties, property_errors, verdict
+from labkit.clot.analysis.properties import (
+    properties,
+    property_errors,
+    runs_needed,
+    verdict,
+)
 from labkit.clot.analysis.stress import membrane_stress
 from labkit.clot.flows import Quiescent, Shear
 from labkit.clot.forcefield import ForceField
@@ -167,6 +173,27 @@ def test_a_property_that_some_runs_lack_is_undecided_and_counted():
     assert table.loc["flip", "n_runs"] == 2
     assert np.isnan(table.loc["flip", "relative_error"])
     assert table.loc["T", "verdict"] == "within"
+
+
+@pytest.mark.parametrize(("spread", "n"), [(0.02, 5), (0.1, 5), (0.3, 12)])
+def test_so_many_runs_make_an_interval_as_narrow_as_the_tolerance(spread, n):
+    """Student's half width of that many runs of the same spread; one less are too few."""
+    needed = runs_needed(spread / np.sqrt(n), n, 0.03)
+
+    def half_width(runs):
+        return stats.t.ppf(0.975, runs - 1) * spread / np.sqrt(runs)
+
+    assert half_width(needed) <= 0.03 < half_width(needed - 1)
+
+
+def test_runs_needed_are_told_beside_the_verdict():
+    rng = np.random.default_rng(4)
+    runs, reference = (ensemble(rng, {"p": 1.0}, 0.1) for _ in range(2))
+    row = property_errors(runs, reference, paired=True).iloc[0]
+    assert row["verdict"] == "undecided"
+    pairs = runs["p"] - reference["p"]
+    error = pairs.std() / np.sqrt(5)
+    assert row["runs_needed"] == pytest.approx(runs_needed(error, 5, 0.03), rel=0.3)
 
 
 def test_no_interval_is_no_pass():

@@ -51,6 +51,7 @@ _FORCE, _DRIVEN_BOX, _DRIVEN_SETTLE = 0.05, (6.0, 12.0, 6.0), 40.0
 _RATE, _SHEAR_BOX, _SHEAR_SETTLE = 0.3, (6.0, 6.0, 6.0), 10.0
 _WINDOW, _FEWEST_WINDOWS = 10.0, 5
 _STRAIN_A_FRAME = 0.2
+_COOLING = 5.0  # until a platelet has lost the heat of its relaxation [time]
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,7 @@ class ClotConfig:
     compare: bool = False
     plasma_time: float = 100.0
     tumbling_strain: float = 6.0
-    lesson_time: float = 2.0
+    lesson_time: float = 3.0
     ranks: int = 1
     seed: int = 0
     out_dir: str | None = None

@@ -190,6 +190,19 @@ def test_orbit_is_drawn_in_degrees_over_jefferys():
         plots.tumbling_figure([])
 
 
+def test_a_run_beside_two_orbits_is_drawn_once():
+    strain = np.linspace(0, 30, 200)
+    axes = jeffery_axis([-np.sin(0.35), np.cos(0.35), 0], strain, 0.3)
+    ratios = {f"ratio {ratio}": compare_with_jeffery(strain, axes, ratio) for ratio in (0.3, 0.5)}
+    ax = plots.tumbling_figure(ratios)
+    assert legend_words(ax) == ["ratio 0.3", "ratio 0.5", "simulated"]
+    same, other = (np.asarray(line_at(ax, name).get_ydata()) for name in ratios)
+    simulated = np.asarray(line_at(ax, "simulated").get_ydata())
+    np.testing.assert_allclose(same, simulated, atol=0.5)
+    assert np.abs(other - simulated).max() > 20
+    assert_presentable(ax)
+
+
 def lesson() -> pd.DataFrame:
     rows = [
         {"plan": plan, "rule": rule, "T_platelet": value, "T_fluid": 1.01,

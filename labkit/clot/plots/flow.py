@@ -100,19 +100,17 @@ def tumbling_figure(
     -------
     Axes
         Angle in degrees; a platelet lies flat in the flow at 0 and 180, and flips through 90. The
-        thick gray line is Jeffery's orbit from the same start as the first run.
+        thick line is Jeffery's orbit from the same start as the first run. One run under several
+        names, compared with Jeffery's orbit of several aspect ratios, is drawn once.
     """
     named = tumblings if isinstance(tumblings, Mapping) else _named(tumblings)
     if not named:
         raise ParameterError("tumblings is empty; give at least one of compare_with_jeffery.")
     ax = new_axes(ax, width_in=6.4, height_in=3.8)
-    first = next(iter(named.values())).orbit
-    degrees = np.degrees(first["jeffery"].to_numpy(dtype=float))
-    ax.plot(first["strain"], degrees, color="#b8b8b8", linewidth=5, label="Jeffery's orbit")
-    for number, (name, one) in enumerate(named.items()):
-        color = PALETTE[number % len(PALETTE)] if isinstance(tumblings, Mapping) else MODEL
-        degrees = np.degrees(one.orbit["angle"].to_numpy(dtype=float))
-        ax.plot(one.orbit["strain"], degrees, color=color, linewidth=1.5, label=name)
+    if len(named) > 1 and isinstance(tumblings, Mapping) and _one_run(list(named.values())):
+        _orbits(ax, named)
+    else:
+        _runs(ax, named, colored=isinstance(tumblings, Mapping))
     low, high = ax.get_ylim()
     ax.set_yticks(np.arange(90 * np.ceil(low / 90), high + 1, 90))
     ax.set_ylim(low, high)
@@ -124,6 +122,33 @@ def tumbling_figure(
     ax.set_title(title)
     legend_below(ax, ncols=4)
     return ax
+
+
+def _one_run(several: Sequence[Tumbling]) -> bool:
+    first = several[0].orbit["angle"]
+    return all(one.orbit["angle"].equals(first) for one in several)
+
+
+def _orbits(ax: Axes, named: Mapping[str, Tumbling]) -> None:
+    """One run, and an orbit for each name."""
+    for number, (name, one) in enumerate(named.items()):
+        degrees = np.degrees(one.orbit["jeffery"].to_numpy(dtype=float))
+        color = PALETTE[number % len(PALETTE)]
+        ax.plot(one.orbit["strain"], degrees, color=color, linewidth=3.5, alpha=0.7, label=name)
+    orbit = next(iter(named.values())).orbit
+    degrees = np.degrees(orbit["angle"].to_numpy(dtype=float))
+    ax.plot(orbit["strain"], degrees, ".", color=MEASURED, markersize=7, label="simulated")
+
+
+def _runs(ax: Axes, named: Mapping[str, Tumbling], *, colored: bool) -> None:
+    """Several runs, and the orbit of the first."""
+    first = next(iter(named.values())).orbit
+    degrees = np.degrees(first["jeffery"].to_numpy(dtype=float))
+    ax.plot(first["strain"], degrees, color="#b8b8b8", linewidth=5, label="Jeffery's orbit")
+    for number, (name, one) in enumerate(named.items()):
+        color = PALETTE[number % len(PALETTE)] if colored else MODEL
+        degrees = np.degrees(one.orbit["angle"].to_numpy(dtype=float))
+        ax.plot(one.orbit["strain"], degrees, color=color, linewidth=1.5, label=name)
 
 
 def _named(tumblings: Tumbling | Sequence[Tumbling]) -> dict[str, Tumbling]:

@@ -19,6 +19,9 @@ from labkit.viz.colors import ColorScale
 ALLOWED = 0.05
 """Share of labels above the tolerance that a fixed plan may have and still count as safe."""
 
+BLOWN_UP = 1.0
+"""Error at which a plan that blew up is drawn [rc]."""
+
 
 def cheapest_plans(table: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     """Coarsest plan within a tolerance at every labeled state: what no controller can beat.
@@ -90,8 +93,9 @@ def label_trace(
     -------
     Figure
         Above errors on a logarithmic axis, from blue for the finest plan to dark red for the
-        coarsest; below the step of nonbonded forces and receptors in the coarsest plan whose error
-        is below the dashed line.
+        coarsest, at the top where it blew up; below the step of nonbonded forces and receptors in
+        the coarsest plan whose error is below the dashed line. The dotted line is the best fixed
+        plan for all trajectories of the same scene.
     """
     table = labels.frame
     known = list(dict.fromkeys(table["trajectory"]))
@@ -101,27 +105,29 @@ def label_trace(
         2, 1, width_in=8.2, height_in=4.4, sharex=True, height_ratios=(1.6, 1)
     )
     own = table[table["trajectory"] == trajectory]
+    alike = table[table["scene"] == own["scene"].iloc[0]]
     ramp = ColorScale(-1.0, max(1.0, len(labels.plans) - 1.0), "heat")
     for rung, rows in own.groupby("rung"):
         color = ramp.color(float(rung))
-        upper.plot(rows["time"], rows["error"], color=color, label=str(labels.plans[int(rung)]))
+        shown = rows["error"].clip(upper=BLOWN_UP)
+        upper.plot(rows["time"], shown, color=color, label=str(labels.plans[int(rung)]))
     upper.axhline(tolerance, color=INK, linestyle="--", linewidth=1.2, label="tolerance")
     upper.set_yscale("log")
     upper.set_ylabel("error of a platelet's\nbeads (rc)")
     legend_beside(upper, title="fluid / interface /\nnonbonded / bonded", fontsize=8.5)
     upper.set_title(title)
-    _picks(lower, labels, table, trajectory, tolerance)
+    _picks(lower, labels, own, alike, tolerance)
     return figure
 
 
 def _picks(
-    ax: Axes, labels: LabelTable, table: pd.DataFrame, trajectory: str, tolerance: float
+    ax: Axes, labels: LabelTable, own: pd.DataFrame, alike: pd.DataFrame, tolerance: float
 ) -> None:
-    picks = cheapest_plans(table[table["trajectory"] == trajectory], tolerance)
+    picks = cheapest_plans(own, tolerance)
     steps = [labels.plans[rung].nonbonded for rung in picks["rung"]]
     ax.step(picks["time"], steps, where="post", color=INK, label="coarsest that is right now")
-    fixed = labels.plans[safest_fixed(table, tolerance)].nonbonded
-    words = f"coarsest that is right\nat {100 * (1 - ALLOWED):.0f} % of all states"
+    fixed = labels.plans[safest_fixed(alike, tolerance)].nonbonded
+    words = f"coarsest that is right\nat {100 * (1 - ALLOWED):.0f} % of states\nof such scenes"
     ax.axhline(fixed, color=WRONG, linewidth=1.6, linestyle=":", label=words)
     step_axis(ax, {plan.nonbonded for plan in labels.plans})
     ax.margins(x=0.01)

@@ -74,7 +74,11 @@ class NoiseExplorer(widgets.VBox):  # type: ignore[misc]
 
 
 def tolerance_explorer(
-    labels: LabelTable, *, runs: Mapping[float, Run] | None = None, tolerance: float | None = None
+    labels: LabelTable,
+    *,
+    runs: Mapping[float, Run] | None = None,
+    tolerance: float | None = None,
+    scene: str | None = None,
 ) -> ToleranceExplorer:
     """What a tolerance allows: the coarsest right plan in time, and what a fixed plan costs.
 
@@ -85,12 +89,14 @@ def tolerance_explorer(
         Tolerance to a stored run of a controller that was held to it.
     tolerance : float, optional
         Where the slider starts; the median error of the middle plan by default [rc].
+    scene : str, optional
+        Whose trajectories come first.
 
     Returns
     -------
     ToleranceExplorer
     """
-    return ToleranceExplorer(labels, runs or {}, tolerance)
+    return ToleranceExplorer(labels, runs or {}, tolerance, scene)
 
 
 class ToleranceExplorer(widgets.VBox):  # type: ignore[misc]
@@ -109,7 +115,11 @@ class ToleranceExplorer(widgets.VBox):  # type: ignore[misc]
     """
 
     def __init__(
-        self, labels: LabelTable, runs: Mapping[float, Run], tolerance: float | None
+        self,
+        labels: LabelTable,
+        runs: Mapping[float, Run],
+        tolerance: float | None,
+        scene: str | None,
     ) -> None:
         self.labels, self.runs, self.table = labels, dict(runs), labels.frame
         self._shown_run: float | None = None
@@ -131,7 +141,8 @@ class ToleranceExplorer(widgets.VBox):  # type: ignore[misc]
             style={"description_width": NAME_WIDTH},
             layout={"width": CONTROL_WIDTH},
         )
-        names = list(dict.fromkeys(self.table["trajectory"]))
+        scenes = self.table.groupby("trajectory", sort=False)["scene"].first()
+        names = sorted(scenes.index, key=lambda name: scenes[name] != scene)
         self.trajectory = widgets.Dropdown(options=names, description="trajectory")
         self.words = widgets.HTML().add_class("labkit-tolerance-words")
         self.picture = picture("labkit-tolerance-picture")
@@ -146,7 +157,9 @@ class ToleranceExplorer(widgets.VBox):  # type: ignore[misc]
     def draw(self) -> None:
         """Choose plans for the slider's tolerance and draw them."""
         tolerance = float(self.tolerance.value)
-        self.words.value = tolerance_words(self.table, self.labels.plans, tolerance)
+        scene = self.table.set_index("trajectory")["scene"].loc[[self.trajectory.value]].iloc[0]
+        alike = self.table[self.table["scene"] == scene]
+        self.words.value = f"{scene}: " + tolerance_words(alike, self.labels.plans, tolerance)
         with plt.style.context(MPLSTYLE):
             show(self.picture, plots.label_trace(self.labels, self.trajectory.value, tolerance))
             if self.runs:

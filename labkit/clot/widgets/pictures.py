@@ -36,11 +36,18 @@ def show(image: widgets.Image, drawn: Axes | Figure) -> None:
     figure.savefig(buffer, format="png", dpi=1.25 * SCREEN_DPI, bbox_inches=None)
     image.layout.width = f"{round(figure.get_figwidth() * SCREEN_DPI)}px"
     image.value = buffer.getvalue()
+    image.layout.display = None
     plt.close(figure)
+
+
+def hide(image: widgets.Image) -> None:
+    """Take a figure away; browsers draw an image without data as a broken one."""
+    image.value, image.layout.display = b"", "none"
 
 
 def picture(css: str) -> widgets.Image:
     """Return a place for a figure."""
     image = widgets.Image(format="png")
     image.layout.max_width, image.layout.align_self = "100%", "flex-start"
+    hide(image)
     return image.add_class(css)

@@ -16,7 +16,7 @@ from labkit.clot.plans import StepPlan
 from labkit.clot.plots.marks import duration
 from labkit.clot.simulation import EngineError, Simulation
 from labkit.clot.view import film, flat_drawing
-from labkit.clot.widgets.pictures import picture, show
+from labkit.clot.widgets.pictures import hide, picture, show
 from labkit.errors import LabkitError, ParameterError
 from labkit.viz.style import MPLSTYLE
 
@@ -99,7 +99,8 @@ class SegmentRunner(widgets.VBox):  # type: ignore[misc]
         if self.simulation is not None:
             self.simulation.close()
         self.simulation, self.history = None, []
-        self.picture.value, self.platelets.value = b"", ""
+        hide(self.picture)
+        self.platelets.value = ""
         self.words.value = "press <b>run segment</b> to start a simulation"
 
     def _one_segment(self) -> None:

@@ -187,7 +187,7 @@ def lesson(config: ClotConfig) -> pd.DataFrame:
         seeds=config.ensemble(),
         time=4 * segment,
         segment=segment,
-        settle=min(2.0, 4 * segment),
+        settle=_COOLING,
     )
 
 

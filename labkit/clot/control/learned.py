@@ -10,13 +10,19 @@ every plan k of a ladder, the median and the 0.9 quantile q_k of log10 of the la
     y      = MLP(c)                                 one y for each quantile
     q_1    = y_1,   q_k = q_(k-1) + softplus(y_k)   a coarser plan is never predicted better
 
-The maximum keeps the platelet that needs small steps however many others are at rest. The median is
+The maximum keeps the platelet that needs small steps however many others are at rest. Several
+such networks, the members, are trained from different random numbers, and the prediction is their
+mean [1]_. The median is
 the best guess; the choice is the coarsest plan of which the 0.9 quantile is under the tolerance,
 q_k <= log10(tolerance), now and a segment ago: steps become smaller at
 once, and larger only when two segments in a row allow it. Networks are also trained on series that
 begin with the run, so that its first segments need no rule of their own. The finest plan is taken
 where the network has no ground to speak: when a feature is not finite or far outside the training,
 when the forces are others than in the training, and when no plan is predicted to be good enough.
+
+References
+----------
+.. [1] Hansen and Salamon, IEEE Trans. Pattern Anal. Mach. Intell. 12 (1990) 993.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from numpy.typing import NDArray
 from labkit.clot.control.features import recent_features
 from labkit.clot.control.networks import (
     TrainedNetwork,
+    Weights,
     gru,
     perceptron,
     plan_rows,
@@ -72,7 +79,10 @@ def default_tolerance(forcefield: ForceField) -> float:
 
 
 class ErrorNetwork(TrainedNetwork):
-    """Prediction of every plan's error."""
+    """Prediction of every plan's error.
+
+    The first axis of all weights counts the members.
+    """
 
     def predict(self, features: Array) -> Array:
         """Return quantiles of log10 of the largest platelet error [rc].
@@ -87,10 +97,18 @@ class ErrorNetwork(TrainedNetwork):
         array of shape (2, K)
             One row for each of `QUANTILES`, one column for each of `plans`; rows never decrease.
         """
-        seen = perceptron(self.standardized(features), self.weights, "platelet")
-        y = perceptron(pool(gru(seen, self.weights, "segments")), self.weights, "head")
-        y = y.reshape(len(QUANTILES), -1)
-        return np.cumsum(np.concatenate([y[:, :1], softplus(y[:, 1:])], axis=1), axis=1)
+        x = self.standardized(features)
+        members = range(len(self.weights["head.0.bias"]))
+        each = [_quantiles(x, {name: w[m] for name, w in self.weights.items()}) for m in members]
+        return np.asarray(np.mean(each, axis=0))
+
+
+def _quantiles(x: Array, weights: Weights) -> Array:
+    """Return what one member predicts from standardized features, shape (2, K)."""
+    seen = perceptron(x, weights, "platelet")
+    y = perceptron(pool(gru(seen, weights, "segments")), weights, "head")
+    y = y.reshape(len(QUANTILES), -1)
+    return np.cumsum(np.concatenate([y[:, :1], softplus(y[:, 1:])], axis=1), axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,8 +47,9 @@ Weights = Mapping[str, Array]
 
 MARGIN = 0.5
 """How far beyond the range of the training a feature may be, in widths of that range."""
+CLIP = 6.0
+"""Largest size of a standardized feature."""
 _FLOOR = 0.05
-_CLIP = 6.0
 
 
 def perceptron(x: Array, weights: Weights, name: str) -> Array:
@@ -147,7 +148,7 @@ class TrainedNetwork:
 
     def standardized(self, features: Array) -> Array:
         """Return features with mean 0 and deviation 1 over the training, at most 6 in size."""
-        return np.clip((features - self.mean) / self.deviation, -_CLIP, _CLIP)
+        return np.clip((features - self.mean) / self.deviation, -CLIP, CLIP)
 
     def outside(self, features: Array) -> tuple[str, ...]:
         """Return the names of features that are not finite or far from all of the training.

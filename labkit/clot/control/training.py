@@ -1,9 +1,9 @@
 r"""Training of the controllers' networks from a label table, and the shipped weights from theirs.
 
 The network of `labkit.clot.control.learned` is trained with the pinball loss, the least of which is
-at the quantile q = 0.9 of the log error y [1]_::
+at the quantile q of the log error y [1]_::
 
-    L(y, f) = max(q (y - f), (q - 1) (y - f))
+    L(y, f) = max(q (y - f), (q - 1) (y - f)),   q = 0.5 and 0.9
 
 The recurrent variant of `labkit.clot.control.autoencoder` first learns to reconstruct the series
 (mean squares), and then, with a frozen encoder, its two heads (cross entropy).
@@ -41,7 +41,7 @@ from labkit.clot.control.autoencoder import CELLS, SeriesNetwork
 from labkit.clot.control.examples import Examples, examples
 from labkit.clot.control.features import LENGTH
 from labkit.clot.control.learned import WEIGHTS, ErrorNetwork, default_tolerance
-from labkit.clot.control.networks import TrainedNetwork
+from labkit.clot.control.networks import CLIP, TrainedNetwork
 from labkit.clot.control.torch_modules import ErrorModule, SeriesModule
 from labkit.clot.forcefield import ForceField
 from labkit.clot.labels import LabelTable
@@ -70,16 +70,19 @@ class Training:
         Deviation of the noise added to standardized features.
     length : int
         Segments looked back on.
+    members : int
+        Networks of which the prediction of errors is the mean.
     seed : int
     """
 
-    steps: int = 800
+    steps: int = 400
     hidden: int = 32
     batch: int = 64
     learning_rate: float = 1e-2
     decay: float = 1e-2
     noise: float = 0.05
     length: int = LENGTH
+    members: int = 3
     seed: int = 0
 
 
@@ -110,11 +113,16 @@ def train(
     data = examples(table, tolerance=default_tolerance(forces), length=how.length, seed=how.seed)
     about = _about(data, table, forces, how)
     with _seeded(how.seed):
-        module = ErrorModule(len(table.plans), how.hidden)
-        module.start_at(data.log_errors)
-        batches = _Batches(data, about, how)
-        _fit(module.parameters(), batches, module.loss, how)
-    return ErrorNetwork(weights=module.kept(), **about)
+        members = [_trained_member(data, about, how).kept() for _ in range(how.members)]
+    weights = {name: np.stack([each[name] for each in members]) for name in members[0]}
+    return ErrorNetwork(weights=weights, **about)
+
+
+def _trained_member(data: Examples, about: dict[str, Any], how: Training) -> ErrorModule:
+    module = ErrorModule(data.log_errors.shape[1], how.hidden)
+    module.start_at(data.log_errors)
+    _fit(module.parameters(), _Batches(data, about, how), module.loss, how)
+    return module
 
 
 def train_autoencoder(
@@ -214,7 +222,7 @@ class _Batches:
     def __init__(self, data: Examples, about: dict[str, Any], how: Training) -> None:
         x = (data.features - about["mean"]) / about["deviation"]
         self.arrays = [
-            torch.tensor(x, dtype=torch.float32).clamp(-6, 6),
+            torch.tensor(x, dtype=torch.float32).clamp(-CLIP, CLIP),
             torch.tensor(data.n_segments),
             torch.tensor(data.n_platelets),
             torch.tensor(data.log_errors, dtype=torch.float32),

@@ -26,7 +26,7 @@ PLANS = tuple(
 NEARNESS = FEATURES.index("nearness")
 
 
-def weights(random, hidden=5):
+def weights(random, hidden=5, members=2):
     shapes = {
         "platelet.0.weight": (hidden, len(FEATURES)),
         "platelet.0.bias": (hidden,),
@@ -41,7 +41,7 @@ def weights(random, hidden=5):
         "head.2.weight": (len(QUANTILES) * len(PLANS), hidden),
         "head.2.bias": (len(QUANTILES) * len(PLANS),),
     }
-    return {name: random.normal(size=shape) for name, shape in shapes.items()}
+    return {name: random.normal(size=(members, *shape)) for name, shape in shapes.items()}
 
 
 def network(kind=ErrorNetwork, *, seed=0, **changes):
@@ -99,6 +99,18 @@ def test_platelets_in_the_same_states_twice_over_change_no_prediction():
     features = np.random.default_rng(2).normal(size=(4, 3, len(FEATURES)))
     doubled = np.concatenate([features, features], axis=1)
     np.testing.assert_allclose(network().predict(doubled), network().predict(features))
+
+
+def test_the_prediction_is_the_mean_of_the_members():
+    features = np.random.default_rng(3).normal(size=(4, 3, len(FEATURES)))
+    both = network()
+    each = [
+        network(weights={name: w[member : member + 1] for name, w in both.weights.items()})
+        for member in range(2)
+    ]
+    np.testing.assert_allclose(
+        both.predict(features), np.mean([one.predict(features) for one in each], axis=0)
+    )
 
 
 def test_softplus_is_right_where_a_naive_formula_overflows():

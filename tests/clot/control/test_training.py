@@ -10,17 +10,26 @@ import pytest
 import torch
 
 from labkit.clot.control.autoencoder import SeriesNetwork
-from labkit.clot.control.examples import LARGEST_ERROR, examples, log_errors
+from labkit.clot.control.examples import log_errors
 from labkit.clot.control.features import FEATURES, recent_features
-from labkit.clot.control.learned import QUANTILES, ErrorNetwork, LearnedController
+from labkit.clot.control.learned import (
+    QUANTILES,
+    WEIGHTS,
+    ErrorNetwork,
+    LearnedController,
+    default_tolerance,
+)
+from labkit.clot.control.networks import TrainedNetwork
 from labkit.clot.control.replay import fixed, oracle, replay, safe_rung, score
 from labkit.clot.control.torch_modules import ErrorModule, SeriesModule, pinball
 from labkit.clot.control.training import Training, folds, forces_of, train, train_autoencoder
 from labkit.clot.forcefield import ForceField
+from labkit.clot.labels import LabelTable
+from labkit.clot.scenes import scene
 from labkit.errors import ParameterError
 
 FORCES = ForceField()
-QUICK = Training(steps=250, hidden=12, learning_rate=2e-2)
+QUICK = Training(steps=250, hidden=12, learning_rate=2e-2, members=1)
 TOLERANCE = 2e-4
 
 
@@ -51,7 +60,7 @@ def test_the_networks_in_numpy_equal_those_in_torch(label_table, n, P):
     torch.manual_seed(0)
     inputs = (torch.tensor(x[None], dtype=torch.float32), torch.tensor([n]), torch.tensor([P]))
     module = ErrorModule(3, 16)
-    weights = module.kept()
+    weights = {name: weight[None] for name, weight in module.kept().items()}
     network = ErrorNetwork(weights=weights, **about(label_table))
     np.testing.assert_allclose(
         network.predict(x), module(*inputs)[0].detach().numpy(), rtol=1e-4, atol=1e-5
@@ -73,6 +82,44 @@ def test_padding_of_segments_and_platelets_changes_no_prediction():
     for module in (ErrorModule(3, 8), SeriesModule("lstm", 3, 8), SeriesModule("gru", 3, 8)):
         for a, b in zip(module(x, n, P), module(padded, n, P), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_the_head_for_each_platelets_own_error_has_no_part_in_predictions():
+    torch.manual_seed(2)
+    module = ErrorModule(3, 8)
+    inputs = (torch.randn(2, 4, 3, len(FEATURES)), torch.tensor([4, 2]), torch.tensor([3, 1]))
+    before, kept = module(*inputs), module.kept()
+    assert not any(name.startswith("own") for name in kept)
+    with torch.no_grad():
+        for weight in module.own.parameters():
+            weight.add_(1.0)
+    torch.testing.assert_close(module(*inputs), before, rtol=0, atol=0)
+
+
+def test_the_own_errors_teach_the_layers_that_all_share():
+    """With largest errors that are predicted right, what is left to learn are the own ones."""
+    torch.manual_seed(3)
+    module = ErrorModule(3, 8)
+    batch = [torch.randn(2, 4, 3, len(FEATURES)), torch.tensor([4, 2]), torch.tensor([3, 1])]
+    loss = module.loss([*batch, torch.zeros(2, 3), torch.zeros(2, 3, 3)])
+    other = module.loss([*batch, torch.zeros(2, 3), torch.ones(2, 3, 3)])
+    assert loss != other
+    (other - loss).backward()
+    assert all((w.grad != 0).any() for w in module.platelet.parameters())
+    assert all(w.grad is None or (w.grad == 0).all() for w in module.head.parameters())
+
+
+def test_errors_of_platelets_that_are_not_there_teach_nothing():
+    torch.manual_seed(4)
+    module = ErrorModule(3, 8)
+    batch = [torch.randn(1, 2, 3, len(FEATURES)), torch.tensor([2]), torch.tensor([2])]
+    own = torch.randn(1, 3, 3)
+    changed = own.clone()
+    changed[:, 2] += 1.0
+    torch.testing.assert_close(
+        module.loss([*batch, torch.zeros(1, 3), own]),
+        module.loss([*batch, torch.zeros(1, 3), changed]),
+    )
 
 
 def test_the_pinball_loss_is_least_at_its_quantiles():
@@ -113,14 +160,15 @@ def test_choices_of_the_trained_network_beat_the_best_fixed_plan(label_table, tr
 
 
 def test_the_same_seed_trains_the_same_network(label_table):
-    short = Training(steps=5, hidden=8)
+    short = Training(steps=5, hidden=8, members=2)
     one, two, other = (
         train(label_table, forcefield=FORCES, training=how).weights
         for how in (short, short, dataclasses.replace(short, seed=1))
     )
     for name, weight in one.items():
         np.testing.assert_array_equal(weight, two[name])
-    assert any((one[name] != other[name]).any() for name in one)
+    assert all((weight[0] != other[name][0]).any() for name, weight in one.items())
+    assert all((weight[0] != weight[1]).any() for weight in one.values()), "members differ too"
 
 
 def test_training_leaves_random_numbers_and_threads_of_torch_alone(label_table):
@@ -160,6 +208,48 @@ def test_the_recurrent_variant_finds_most_of_the_best_classes(label_table, cell)
     assert np.mean(right) > 0.8
 
 
+def test_the_shipped_weights_come_from_the_shipped_labels():
+    """The first member is trained again; picks may differ by rounding on another machine."""
+    table, shipped = (
+        LabelTable.load(WEIGHTS / "labels.npz"),
+        ErrorNetwork.load(WEIGHTS / "learned.npz"),
+    )
+    again = train(table, training=Training(members=1))
+    for name in ("mean", "deviation", "low", "high"):
+        np.testing.assert_allclose(getattr(again, name), getattr(shipped, name))
+    assert (again.plans, again.length) == (shipped.plans, shipped.length)
+    assert (again.segment, again.window) == (shipped.segment, shipped.window)
+    assert again.fits(forces_of(table))
+    assert shipped.fits(forces_of(table))
+    assert len(shipped.weights["head.0.bias"]) == Training().members
+    first = dataclasses.replace(
+        shipped, weights={name: w[:1] for name, w in shipped.weights.items()}
+    )
+    same = [
+        [_pick(network, labels, n) for network in (again, first)]
+        for labels in table.trajectories[::4]
+        for n in range(0, len(labels.observations), 6)
+    ]
+    assert np.mean([one == other for one, other in same]) >= 0.95
+    assert len({one for one, _ in same}) > 3, "not the same because nothing else is ever picked"
+
+
+def _pick(network, labels, n):
+    features = recent_features(labels.observations[: n + 1], kT=labels.kT)
+    good = network.predict(features)[-1] <= np.log10(default_tolerance(FORCES))
+    return max(np.flatnonzero(good), default=0)
+
+
+@pytest.mark.parametrize("name", ["learned", "autoencoder_lstm", "autoencoder_gru"])
+def test_the_shipped_networks_are_of_the_scenes_of_the_study(name):
+    network = TrainedNetwork.load(WEIGHTS / f"{name}.npz")
+    table = LabelTable.load(WEIGHTS / "labels.npz")
+    assert network.plans == table.plans
+    assert (network.segment, network.window) == (table.segment, table.window)
+    for kind in ("collision", "clot"):
+        assert network.fits(scene(kind).forcefield)
+
+
 def test_folds_share_neither_seed_nor_shear_rate(label_table):
     names = []
     for others, left_out in folds(label_table):
@@ -169,21 +259,6 @@ def test_folds_share_neither_seed_nor_shear_rate(label_table):
             assert other.trajectory.seed != one.trajectory.seed
             assert other.shear_rate != one.shear_rate
     assert sorted(names) == sorted(t.trajectory.name for t in label_table.trajectories)
-
-
-def test_every_labeled_time_is_an_example_with_and_without_its_whole_past(label_table):
-    first = label_table.trajectories[0]
-    errors = first.errors.copy()
-    errors[3], errors[4, 2] = np.nan, np.inf
-    table = dataclasses.replace(
-        label_table, trajectories=(dataclasses.replace(first, errors=errors),)
-    )
-    data = examples(table, tolerance=TOLERANCE, length=6, seed=0)
-    assert len(data) == 2 * (len(errors) - 1)
-    assert data.n_segments[::2].tolist() == [1, 2, 3, 5, *[6] * 35]
-    assert (data.n_segments[1::2] <= data.n_segments[::2]).all()
-    assert data.log_errors[6][2] == np.log10(LARGEST_ERROR)
-    assert np.isfinite(data.log_errors).all()
 
 
 def test_the_forces_of_a_table_are_those_of_its_scenes(label_table):

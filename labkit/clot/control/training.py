@@ -12,7 +12,14 @@ Validation is by trajectory: snapshots of one trajectory resemble each other, so
 trained on some of them would only have to remember. `folds` tests each trajectory with a network
 that saw none of the same seed and none of the same shear rate.
 
-``python -m labkit.clot.control.training`` makes the shipped weights again from the shipped labels.
+The shipped labels are of 48 trajectories, in half precision, and the shipped weights are what they
+give::
+
+    python -m labkit.clot.labels --folder labels --scene collision --rates 0.1 0.2 0.3 \\
+        --seeds 0 1 2 3 4 5 6 7 8 9
+    python -m labkit.clot.labels --folder labels --scene clot --rates 0.1 0.2 0.3 --seeds 0 1 2 3 4 5
+    python -m labkit.clot.control.training --labels labels    # table and weights
+    python -m labkit.clot.control.training                    # weights from the shipped table
 
 References
 ----------
@@ -291,10 +298,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m labkit.clot.control.training", description=main.__doc__
     )
-    parser.add_argument("--table", type=Path, default=WEIGHTS / "labels.npz")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--table", type=Path, default=WEIGHTS / "labels.npz", help="to train from")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+    parser.add_argument("--labels", type=Path, help="folder of labels to make the table of, before")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if chosen.labels:
+        LabelTable.load(chosen.labels).save(chosen.table, half=True)
     table = LabelTable.load(chosen.table)
     forces = forces_of(table)
     networks: dict[str, TrainedNetwork] = {"learned": train(table, forcefield=forces)}

@@ -15,9 +15,8 @@ that saw none of the same seed and none of the same shear rate.
 The shipped labels are of 48 trajectories, in half precision, and the shipped weights are what they
 give::
 
-    python -m labkit.clot.labels --folder labels --scene collision --rates 0.1 0.2 0.3 \\
-        --seeds 0 1 2 3 4 5 6 7 8 9
-    python -m labkit.clot.labels --folder labels --scene clot --rates 0.1 0.2 0.3 --seeds 0 1 2 3 4 5
+    python -m labkit.clot.labels --folder labels --scene collision --rates .1 .2 .3 --seeds {0..9}
+    python -m labkit.clot.labels --folder labels --scene clot --rates .1 .2 .3 --seeds {0..5}
     python -m labkit.clot.control.training --labels labels    # table and weights
     python -m labkit.clot.control.training                    # weights from the shipped table
 

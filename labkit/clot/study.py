@@ -25,13 +25,16 @@ from labkit.choices import require_folder
 from labkit.clot import shipped
 from labkit.clot.aggregation import (
     aggregate,
+    controller_of,
     engine_of,
     start_of,
     tolerance_of,
 )
 from labkit.clot.checks import PlasmaCheck, Steps, Tumble, check_plasma, find_steps, lesson, tumble
 from labkit.clot.comparison import Comparison, compare, contestants
+from labkit.clot.control.features import recent_features
 from labkit.clot.control.ladder import Ladder
+from labkit.clot.control.learned import unseen
 from labkit.clot.control.run_storage import Run
 from labkit.clot.deck import write_input
 from labkit.clot.published import comparison as beside_published
@@ -176,6 +179,7 @@ class ClotResults:
             **{name: value if math.isfinite(value) else None for name, value in plain.items()},
             "nonbonded_evaluations": int(total["nonbonded"]),
             "rollbacks": len(self.run.rollbacks),
+            "segments_unlike_training": unlike_training(self.config, self.run),
         }
 
     def export(self, out_dir: str | os.PathLike[str]) -> Path:
@@ -240,6 +244,30 @@ class ClotResults:
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "plans": [dataclasses.asdict(plan) for plan in self.steps.ladder],
         }
+
+
+def unlike_training(config: ClotConfig, run: Run) -> int | None:
+    """Return in how many segments a network had no ground to choose, and took the finest plan.
+
+    Parameters
+    ----------
+    config : ClotConfig
+    run : Run
+        Of `aggregate`.
+
+    Returns
+    -------
+    int or None
+        None of a controller without a network.
+    """
+    forces = dataclasses.replace(config, scene="collision").system().forcefield
+    controller = controller_of(config.controller, tolerance=1.0, plans=run.ladder)
+    network = getattr(controller, "network", None)
+    if network is None:
+        return None
+    histories = [run.observations[:n] for n in range(1, len(run.plans) + 1)]
+    seen = [recent_features(h, kT=forces.kT, length=network.length) for h in histories]
+    return sum(bool(unseen(features, forces, network)) for features in seen)
 
 
 def run_study(config: ClotConfig, *, progress: Progress | None = None) -> ClotResults:

@@ -50,6 +50,7 @@ PROPERTIES = {
     "viscosity": "viscosity",
 }
 """Properties of `labkit.clot.analysis.properties`, in the words of a figure."""
+_MOST_LEVELS = 2
 
 
 def pareto_front(
@@ -121,32 +122,44 @@ def pareto_front(
     ax.set_xlabel(axis_label(*QUANTITIES.get(cost, (cost, ""))))
     ax.set_ylabel(axis_label(*QUANTITIES.get(error, (error, "%"))))
     ax.set_title(title)
-    names, levels = short_names([str(name) for name in frame["controller"]])
-    if levels:
-        steps = f"fixed plans: steps of {' / '.join(levels)}"
-        ax.plot([], [], FAMILY_MARKERS["fixed"], color=FAMILY_COLORS["fixed"], label=steps)
-    legend_below(ax, ncols=2)
+    names, plans = short_names([str(name) for name in frame["controller"]])
+    if plans:
+        words = f"fixed plans: {plans}"
+        ax.plot([], [], FAMILY_MARKERS["fixed"], color=FAMILY_COLORS["fixed"], label=words)
+    legend_below(ax, ncols=1 if len(plans) > 40 else 2)
     name_points(ax, x, y, names)
     return ax
 
 
-def short_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of controllers without the steps that all plans in them share, and the levels left.
+def short_names(names: Sequence[str]) -> tuple[list[str], str]:
+    """Names of controllers without the steps that all plans in them share, and what is left.
+
+    Plans that differ in more than two levels are numbered in their order.
 
     Examples
     --------
     >>> short_names(["fixed 0.02 / 0.005 / 0.0025 / 0.00125", "learned",
     ...              "fixed 0.02 / 0.005 / 0.005 / 0.00125"])
-    (['fixed 0.0025', 'learned', 'fixed 0.005'], ['nonbonded'])
+    (['fixed 0.0025', 'learned', 'fixed 0.005'], 'steps of nonbonded')
+    >>> short_names(["fixed 0.01 / 0.005 / 0.005 / 0.005", "fixed 0.02 / 0.01 / 0.01 / 0.005"])
+    (['fixed 1', 'fixed 2'], '1 is 0.01 / 0.005 / 0.005 / 0.005, 2 is 0.02 / 0.01 / 0.01 / 0.005')
     """
     plans = {name: found.group().split(" / ") for name in names if (found := _PLAN.search(name))}
     if len(set(map(tuple, plans.values()))) < 2:
-        return list(names), []
+        return list(names), ""
     differ = [k for k, steps in enumerate(zip(*plans.values(), strict=True)) if len(set(steps)) > 1]
+    if len(differ) > _MOST_LEVELS:
+        number = {name: n for n, name in enumerate(plans, 1)}
+        ends = list(plans.values())
+        first, last = (" / ".join(steps) for steps in (ends[0], ends[-1]))
+        short = {name: _PLAN.sub(str(n), name) for name, n in number.items()}
+        return [short.get(name, name) for name in names], f"1 is {first}, {len(plans)} is {last}"
     short = {
         name: _PLAN.sub(" / ".join(steps[k] for k in differ), name) for name, steps in plans.items()
     }
-    return [short.get(name, name) for name in names], [LEVELS[k] for k in differ]
+    return [short.get(name, name) for name in names], "steps of " + " / ".join(
+        LEVELS[k] for k in differ
+    )
 
 
 def _scales(ax: Axes, x: np.ndarray, y: np.ndarray, limit: float | None) -> None:

@@ -64,7 +64,7 @@ RANGES = {
         "a slower platelet takes hours of computing to tumble, and a faster flow heats the plasma",
     ),
     "platelet_a": Range(
-        1.0, 10.0, " rc", "less has no room for cytoplasm, and more fills the machine with plasma"
+        1.2, 10.0, " rc", "less has no room for cytoplasm, and more fills the machine with plasma"
     ),
     "platelet_c": Range(
         0.6, 6.0, " rc", "less has no room for cytoplasm, and more fills the machine with plasma"

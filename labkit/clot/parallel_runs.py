@@ -1,4 +1,4 @@
-"""The same start on one rank and on several: do they agree, and what does it save?"""
+"""The same start on one rank and on several, to see whether they agree and what it saves."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def on_ranks(
     Returns
     -------
     DataFrame or None
-        None where ``config.ranks`` is 1: there is nothing to compare. Otherwise a row for each number of ranks: ranks, ``T_platelet`` over kT with its 95 % interval
-        (``T_platelet_low``, ``T_platelet_high``), ``T_fluid`` likewise, and ``wall_seconds`` of a
-        time unit.
+        None where ``config.ranks`` is 1: there is nothing to compare. Otherwise a row for each
+        number of ranks: ranks, ``T_platelet`` over kT with its 95 % interval (``T_platelet_low``,
+        ``T_platelet_high``), ``T_fluid`` likewise, and ``wall_seconds`` of a time unit.
     """
     if config.ranks == 1:
         return None

@@ -28,7 +28,7 @@ BAD = {
     "unknown scene": ({"scene": "cloth"}, "Did you mean 'clot'?"),
     "scene without platelets": ({"scene": "plasma"}, "scene='plasma' is not allowed"),
     "unknown flow": ({"flow": "poiseuille"}, "Did you mean 'reverse-poiseuille'?"),
-    "unknown controller": ({"controller": "lerned"}, "Did you mean 'learned'?"),
+    "unknown controller": ({"controller": "learnt"}, "Did you mean 'learned'?"),
     "unknown engine": (
         {"engine": "verlet"},
         "engine='verlet' is not allowed; use 'respa', 'split'",

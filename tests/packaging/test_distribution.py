@@ -79,7 +79,7 @@ def test_wheel_holds_the_package_and_the_studies_only(wheel, repository):
 
 def test_wheel_is_small_and_runs_anywhere(wheel):
     assert wheel.name == f"labkit-{labkit.__version__}-py3-none-any.whl"
-    assert wheel.stat().st_size < 1_000_000
+    assert wheel.stat().st_size < 2_500_000  # 0.8 MB are labels and weights of the clot study
 
 
 def test_notebooks_in_the_wheel_carry_no_outputs(site):

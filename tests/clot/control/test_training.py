@@ -29,7 +29,7 @@ from labkit.clot.scenes import scene
 from labkit.errors import ParameterError
 
 FORCES = ForceField()
-QUICK = Training(steps=250, hidden=12, learning_rate=2e-2, members=1)
+QUICK = Training(steps=120, hidden=12, learning_rate=2e-2, members=1)
 TOLERANCE = 2e-4
 
 

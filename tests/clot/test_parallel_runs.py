@@ -20,7 +20,7 @@ def test_one_rank_has_nothing_to_be_compared_with(start):
 
 
 def test_two_ranks_are_as_warm_as_one(start, tmp_path):
-    """Two runs of half a time unit each: the scatter of a mean is a tenth; a rank that loses the noise
+    """Two runs of half a time unit: the scatter of a mean is a tenth. A rank that loses the noise
     rule, or draws its noise twice, is off by half or more."""
     config = ClotConfig.from_preset("quick", ranks=2)
     table = on_ranks(config, *start, time=0.5, folder=tmp_path).set_index("ranks")

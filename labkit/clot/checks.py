@@ -33,6 +33,7 @@ from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
 from labkit.clot.scenes import Scene, equilibrate, scene
 from labkit.clot.settings import ClotConfig
+from labkit.clot.simulation import EngineError, Segment
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import plasma_box
 
@@ -212,10 +213,20 @@ def find_steps(config: ClotConfig, made: Scene, start: Snapshot) -> Steps:
     """Find caps, ladder and costs of the system that aggregates."""
     caps = stability_caps(made.suspension, made.forcefield)
     plans = ladder(caps)
+    repeats = 1 if config.seeds < 3 else 3
     with Engine(made.suspension, made.forcefield, made.flow, snapshot=start) as engine:
-        repeats = 1 if config.seeds < 3 else 3
-        runs = measure_costs(engine, probe_plans(COST_PLAN, factor=2), steps=20, repeats=repeats)
+        runs = _measured(engine, start, repeats=repeats)
     return Steps(caps=caps, ladder=plans, cost=CostModel.fit(runs))
+
+
+def _measured(engine: Engine, start: Snapshot, *, repeats: int) -> list[Segment]:
+    """Return segments that tell the costs, on finer plans where stiff receptors ask for them."""
+    for plan in (COST_PLAN, COST_PLAN.refined(2)):
+        try:
+            return measure_costs(engine, probe_plans(plan, factor=2), steps=20, repeats=repeats)
+        except EngineError:
+            engine.restore(start)
+    return measure_costs(engine, probe_plans(COST_PLAN.refined(4), factor=2), repeats=repeats)
 
 
 def _whole(time: float, plan: StepPlan) -> float:

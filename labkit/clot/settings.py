@@ -59,7 +59,7 @@ _LONG = "less is no whole segment, and more is years of computing"
 RANGES = {
     "shear_rate": Range(
         0.001,
-        1.0,
+        0.5,
         " per time unit",
         "a slower platelet takes hours of computing to tumble, and a faster flow heats the plasma",
     ),

@@ -18,8 +18,8 @@ def small_study():
         time=1.5,
         plasma_time=5.0,
         tumbling_strain=3.0,
-        lesson_time=0.95,
+        lesson_time=0.55,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "_COOLING", 1.0)
+        patch.setattr(checks, "_COOLING", 0.6)
         return study.run_study(config)

@@ -35,7 +35,7 @@ BAD = {
     ),
     "fluid at rest": (
         {"shear_rate": 0},
-        "shear_rate=0 is not allowed; use a number from 0.001 to 1",
+        "shear_rate=0 is not allowed; use a number from 0.001 to 0.5",
     ),
     "flow backwards": ({"shear_rate": -0.1}, "shear_rate=-0.1 is not allowed"),
     "flow that heats the plasma": ({"shear_rate": 5.0}, "a faster flow heats the plasma"),

@@ -41,6 +41,7 @@ from labkit.clot.suspension import (
     Indices,
     Placed,
     Suspension,
+    folded,
     overlap,
     plasma_box,
     require_box,
@@ -206,7 +207,7 @@ def _tumbling(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Susp
     tilt: Any = 0.35 if choices.tilt is None else choices.tilt
     if isinstance(tilt, bool) or not isinstance(tilt, int | float) or not abs(tilt) <= math.pi:
         raise ParameterError(f"tilt={tilt!r} is not allowed; use an angle from -pi to pi.")
-    box = _box(choices, _smallest_box(choices))
+    box = _box(choices, _smallest_box(platelet, _axes(choices)[0]))
     placed = Placed(platelet, box / 2, (math.sin(tilt), math.cos(tilt), 0.0))
     suspension = _build(box, [placed], forcefield, seed)
     return suspension, f"A platelet that tumbles in {_plasma_of(suspension)}."
@@ -215,7 +216,7 @@ def _tumbling(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Susp
 def _collision(choices: Choices, forcefield: ForceField, seed: int) -> tuple[Suspension, str]:
     platelet = _platelet(choices)
     a, c = _axes(choices)
-    box = _box(choices, _smallest_box(choices))
+    box = _box(choices, _smallest_box(platelet, _axes(choices)[0]))
     apart = np.array([-1.35 * a, c + 0.75, 0.0])
     placed = [Placed(platelet, box / 2 + side * apart, (0.6, 1.0, 0.0)) for side in (1, -1)]
     suspension = _build(box, placed, forcefield, seed)
@@ -293,19 +294,26 @@ def _box(choices: Choices, usual: ArrayLike) -> Array:
     return require_box(usual if choices.box is None else choices.box)
 
 
-def _smallest_box(choices: Choices) -> Array:
-    return np.full(3, 4 * _axes(choices)[0] * ROOM)
+def _smallest_box(platelet: Platelet, a: float) -> Array:
+    return np.full(3, 4 * max(a * ROOM, platelet.radius))
 
 
 def _cell(platelet: Platelet, a: float) -> Array:
     """Return the cell of a face-centered lattice of upright platelets that are apart, (3,) [rc]."""
-    across = max(4 * a * ROOM, math.sqrt(2) * (2 * platelet.radius + _APART + _JITTER))
-    height = 2 * a * ROOM
+    across = max(
+        4 * max(a * ROOM, platelet.radius),
+        math.sqrt(2) * (2 * platelet.radius + _APART + _JITTER),
+    )
+    height = 2 * max(a * ROOM, platelet.radius)
     upright = Placed(platelet, (0.0, 0.0, 0.0), _UPRIGHT)
-    while not _fits(
-        Placed(platelet, (across / 2, height / 2, 0.0), _UPRIGHT),
-        [upright],
-        np.full(3, 4 * (across + height)),
+    # A spiral of beads is not symmetric: each of the neighbors above is another one.
+    while not all(
+        _fits(
+            Placed(platelet, (x * across / 2, height / 2, z * across / 2), _UPRIGHT),
+            [upright],
+            np.full(3, 4 * (across + height)),
+        )
+        for x, z in ((1, 0), (-1, 0), (0, 1), (0, -1))
     ):
         height *= 1.05
     return np.array([across, height, across])
@@ -353,8 +361,8 @@ def _fits(tried: Placed, placed: list[Placed], box: Array) -> bool:
     near = [other for other in placed if _distance(tried, other, box) < reach]
     if not near:
         return True
-    others = np.concatenate([other.positions for other in near]) % box
-    distance, _ = cKDTree(others, boxsize=box).query(tried.positions % box)
+    others = np.concatenate([other.positions for other in near])
+    distance, _ = cKDTree(folded(others, box), boxsize=box).query(folded(tried.positions, box))
     return distance.min() > _APART and not any(overlap(tried, other, box) for other in near)
 
 

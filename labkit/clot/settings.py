@@ -219,9 +219,17 @@ class ClotConfig:
             if value is not None or name not in _MAY_BE_NONE:
                 allowed.check(name, value)
         check_shape(self.platelet_a, self.platelet_c, prefix="platelet_")
+        if self.scene == "clot" and self.shear_rate > FASTEST_CLOT:
+            raise ParameterError(
+                f"shear_rate={self.shear_rate:g} is not allowed with scene='clot'; use at most "
+                f"{FASTEST_CLOT:g}, as platelets that bind faster heat the plasma to twice its "
+                "temperature."
+            )
         return self
 
 
+FASTEST_CLOT = 0.3
+"""Shear rate up to which clots stay within the guard's limits [1/time]."""
 _MAY_BE_NONE = ("receptor_D", "receptor_alpha", "tolerance")
 
 
@@ -279,7 +287,8 @@ PRESETS = {
     "full": ClotConfig(
         preset="full",
         scene="clot",
-        time=24.0,
+        shear_rate=0.1,
+        time=16.0,
         seeds=5,
         compare=True,
         plasma_time=400.0,

@@ -304,6 +304,12 @@ def inside(points: Array, placed: Placed, box: Array) -> NDArray[np.bool_]:
     return found
 
 
+def folded(x: Array, box: Array) -> Array:
+    """Return positions in a periodic box, below its edges also where rounding reaches them."""
+    within = x % box
+    return np.where(within < box, within, 0.0)
+
+
 def require_box(box: ArrayLike) -> Array:
     """Return the edges of a box [rc], shape (3,), if there are three and they are long enough.
 
@@ -325,7 +331,7 @@ def _plasma_around(platelets: Sequence[Placed], box: Array, *, density: float, s
     points = qmc.Halton(d=3, seed=seed).random(round(2 * density * float(np.prod(box)))) * box
     distance = np.full(len(points), np.inf)
     for placed in platelets:
-        tree = cKDTree(placed.positions % box, boxsize=box)
+        tree = cKDTree(folded(placed.positions, box), boxsize=box)
         distance = np.minimum(distance, tree.query(points)[0])
         distance[inside(points, placed, box)] = 0.0
     n = np.count_nonzero(distance[: len(points) // 2] > SURFACE)

@@ -37,6 +37,10 @@ BAD = {
         {"shear_rate": 0},
         "shear_rate=0 is not allowed; use a number from 0.001 to 0.5",
     ),
+    "clot in fast flow": (
+        {"scene": "clot", "shear_rate": 0.4},
+        "shear_rate=0.4 is not allowed with scene='clot'; use at most 0.3",
+    ),
     "flow backwards": ({"shear_rate": -0.1}, "shear_rate=-0.1 is not allowed"),
     "flow that heats the plasma": ({"shear_rate": 5.0}, "a faster flow heats the plasma"),
     "flow that takes hours": ({"shear_rate": 1e-6}, "takes hours of computing"),

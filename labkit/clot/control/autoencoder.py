@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from labkit.clot.control.examples import JUMPS
 from labkit.clot.control.features import recent_features
-from labkit.clot.control.learned import WEIGHTS, check_segments, unseen
+from labkit.clot.control.learned import UNSEEN, WEIGHTS, check_segments, counted, unseen
 from labkit.clot.control.networks import (
     TrainedNetwork,
     gru,
@@ -93,7 +93,8 @@ class AutoencoderController:
     Attributes
     ----------
     memory : dict
-        When the network was ``asked``, ``until`` when its choice holds, and ``rung``, the choice.
+        When the network was ``asked``, ``until`` when its choice holds, ``rung``, the choice, and
+        for which ``reasons`` the finest plan was taken how often.
 
     Raises
     ------
@@ -126,18 +127,25 @@ class AutoencoderController:
         now = history[-1].time
         check_segments(history, self.network)
         features = recent_features(history, kT=forcefield.kT, length=self.network.length)
-        if unseen(features, forcefield, self.network):
-            self.memory = {}
+        reasons = dict(self.memory.get("reasons", {}))
+        unknown = unseen(features, forcefield, self.network)
+        if unknown:
+            self.memory = {"reasons": counted(reasons, f"{UNSEEN}: {unknown}", time=now)}
             return self.plans[0]
         if self._holds(now):
             return self.plans[self.memory["rung"]]
         step, jump = self.network.probabilities(features)
         held = JUMPS[_largest(jump, self.risk)] * self.network.segment
-        self.memory = {"asked": now, "until": now + held, "rung": self._rung(step)}
+        self.memory = {
+            "asked": now,
+            "until": now + held,
+            "rung": self._rung(step),
+            "reasons": reasons,
+        }
         return self.plans[self.memory["rung"]]
 
     def _holds(self, now: float) -> bool:
-        if not self.memory:
+        if "asked" not in self.memory:
             return False
         return bool(self.memory["asked"] <= now < self.memory["until"] - _EARLY)
 

@@ -81,7 +81,8 @@ def drive(
         Where the run is stored after every segment.
     resume : bool
         Go on with the run that `folder` holds, if there is one: `engine` goes to its last
-        snapshot. The result is the same, bit for bit, as that of a run that was not cut.
+        snapshot. The result is the same as that of a run that was not cut: bit for bit with
+        `Engine`, to rounding with `SplitEngine`.
     about : mapping, optional
         Notes to keep with the run, of values that JSON can hold.
 

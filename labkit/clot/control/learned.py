@@ -30,7 +30,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ QUANTILES = (0.5, 0.9)
 """What is predicted of each plan's error; the last one is what choices are made by."""
 _THERMAL_FRACTION = 0.1
 _SAME_SEGMENT = 0.01
+UNSEEN = "not seen in training"
+_PREDICTED, _WAITING = "predicted", "waiting"
 _log = logging.getLogger(__name__)
 
 
@@ -154,7 +156,8 @@ class LearnedController:
     Attributes
     ----------
     memory : dict
-        When it decided last, and what it allowed, so that no state is judged twice.
+        When it decided last, and what it allowed, so that no state is judged twice; and how often
+        it took the finest plan for which reason.
 
     Raises
     ------
@@ -185,8 +188,10 @@ class LearnedController:
         if len(history) > 1 and self.memory.get("time") == history[-2].time:
             before = int(self.memory["allowed"])
         decision = self.decide(history, engine.forcefield, before=before)
-        self.memory = {"time": history[-1].time, "allowed": decision.allowed}
-        _log.debug("time %g: %s, %s", history[-1].time, decision.plan, decision.reason)
+        now, reasons = history[-1].time, dict(self.memory.get("reasons", {}))
+        if decision.reason not in (_PREDICTED, _WAITING):
+            reasons = counted(reasons, decision.reason, time=now)
+        self.memory = {"time": now, "allowed": decision.allowed, "reasons": reasons}
         return decision.plan
 
     def choose(self, history: Sequence[Observation], forcefield: ForceField) -> StepPlan:
@@ -226,7 +231,7 @@ class LearnedController:
             before = self._allowed(features[:-1], forcefield).allowed
         if before < now.rung:
             plan = self.plans[before]
-            return dataclasses.replace(now, plan=plan, rung=before, reason="waiting")
+            return dataclasses.replace(now, plan=plan, rung=before, reason=_WAITING)
         return now
 
     def _allowed(self, features: Array, forcefield: ForceField) -> Decision:
@@ -234,13 +239,29 @@ class LearnedController:
         unknown = unseen(features, forcefield, self.network)
         if unknown:
             nothing = np.full(len(self.plans), np.nan)
-            return Decision(self.plans[0], 0, f"not seen in training: {unknown}", nothing, 0)
+            return Decision(self.plans[0], 0, f"{UNSEEN}: {unknown}", nothing, 0)
         errors = 10 ** self.network.predict(features)[-1, self._rows]
         good = np.flatnonzero(errors <= (self.tolerance or default_tolerance(forcefield)))
         if not len(good):
             return Decision(self.plans[0], 0, "none is good enough", errors, 0)
         rung = int(good[-1])
-        return Decision(self.plans[rung], rung, "predicted", errors, rung)
+        return Decision(self.plans[rung], rung, _PREDICTED, errors, rung)
+
+
+def counted(reasons: Mapping[str, int], reason: str, *, time: float) -> dict[str, int]:
+    """Return how often each reason led to the finest plan; say so when it does for the first time.
+
+    Parameters
+    ----------
+    reasons : mapping of str to int
+        So far.
+    reason : str
+    time : float
+        For the message [time].
+    """
+    if reason not in reasons and reason.startswith(UNSEEN):
+        _log.warning("time %g: the finest plan is taken, %s", time, reason)
+    return {**reasons, reason: reasons.get(reason, 0) + 1}
 
 
 def unseen(features: Array, forcefield: ForceField, network: TrainedNetwork) -> str:

@@ -49,7 +49,7 @@ MARGIN = 0.5
 """How far beyond the range of the training a feature may be, in widths of that range."""
 CLIP = 6.0
 """Largest size of a standardized feature."""
-_FLOOR = 0.05
+_FLOOR = 0.1
 
 
 def perceptron(x: Array, weights: Weights, name: str) -> Array:
@@ -161,7 +161,7 @@ class TrainedNetwork:
         ----------
         features : array of shape (n, P, F)
         """
-        reach = MARGIN * (self.high - self.low) + _FLOOR
+        reach = MARGIN * (self.high - self.low) + _FLOOR * self.deviation
         inside = (features >= self.low - reach) & (features <= self.high + reach)
         return tuple(np.array(FEATURES)[~inside.all(axis=(0, 1))])
 

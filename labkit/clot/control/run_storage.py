@@ -113,7 +113,7 @@ class Run:
             f"choosing; {len(self.rollbacks)} segments were undone."
         )
         reasons = self.memory.get("reasons", {})
-        told = "; ".join(f"{n} times {reason}" for reason, n in reasons.items())
+        told = "; ".join(f"{n} times ({reason})" for reason, n in reasons.items())
         return f"{words} The finest plan was taken {told}." if told else words
 
     def table(self) -> pd.DataFrame:

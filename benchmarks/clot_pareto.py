@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.atomic import replace_text
-from labkit.clot.aggregation import start_of, tolerance_of
+from labkit.clot.aggregation import tolerance_of
 from labkit.clot.caps import stability_caps
 from labkit.clot.comparison import (
     RULES,
@@ -136,7 +136,7 @@ def print_ceiling(config: ClotConfig, plans: Ladder, best: str, folder: Path) ->
     seconds = [seconds_of_a_segment(f"fixed {plan}", config, folder) for plan in plans]
     rungs: list[int] = []
     for seed in config.ensemble():
-        made, _ = start_of(config, seed=seed)
+        made = config.system(seed=seed)
         run = Run.load(folder_of(folder, best, seed))
         with Engine(made.suspension, made.forcefield, made.flow) as engine:
             for kept in run.snapshots[:-1]:

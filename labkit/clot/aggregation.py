@@ -116,13 +116,15 @@ def aggregate(
     folder : path, optional
         Where the raw run is stored; a run that is there is gone on with.
     """
-    tolerance = tolerance_of(config, made)
     number = config.seed if seed is None else seed
+    plan_of = controller or controller_of(
+        config.controller, tolerance=tolerance_of(config, made), plans=plans
+    )
     n_segments = max(1, round(config.time / SEGMENT))
     with engine_of(config, made, seed=number, start=start) as engine:
         return drive(
             engine,
-            controller or controller_of(config.controller, tolerance=tolerance, plans=plans),
+            plan_of,
             time=n_segments * SEGMENT,
             segment=SEGMENT,
             ladder=plans,
@@ -130,8 +132,19 @@ def aggregate(
             keep_every=max(1, round(n_segments / _FRAMES)),
             folder=folder,
             resume=folder is not None,
-            about={"scene": made.name, "seed": number, "tolerance": tolerance},
+            about=about_run(config, made, seed=number),
         )
+
+
+def about_run(config: ClotConfig, made: Scene, *, seed: int) -> dict[str, Any]:
+    """Return what a run notes about itself, by which a stored one is known again."""
+    return {
+        "scene": made.name,
+        "shear_rate": made.flow.rate,
+        "engine": config.engine,
+        "seed": seed,
+        "tolerance": tolerance_of(config, made),
+    }
 
 
 def judge(run: Run, made: Scene, *, folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:

@@ -22,7 +22,14 @@ from pathlib import Path
 import pandas as pd
 
 from labkit.choices import not_allowed
-from labkit.clot.aggregation import aggregate, controller_of, judge, start_of
+from labkit.clot.aggregation import (
+    SEGMENT,
+    about_run,
+    aggregate,
+    controller_of,
+    judge,
+    start_of,
+)
 from labkit.clot.analysis.intervals import Interval, mean_interval, relative_error
 from labkit.clot.analysis.properties import OUTSIDE, WITHIN, properties, property_errors
 from labkit.clot.control.classical import FixedPlan
@@ -253,12 +260,7 @@ def compare(
         fresh = cache(partial(_start, config, seed))
         for name in _rotated(names, number):
             where = None if folder is None else folder_of(folder, name, seed)
-            stored = where if where is not None and has_run(where) else None
-            start = Run.load(stored).snapshots[0] if stored else fresh()
-            controller = controllers[name]()
-            run = aggregate(
-                config, made, start, plans, controller=controller, seed=seed, folder=where
-            )
+            run = _stored_or_run(config, made, plans, controllers[name](), seed, where, fresh)
             labels = judge(run, made, folder=where) if judged else None
             row = row_of(name, seed, run, made, skip=config.time / 4, labels=labels)
             rows[seed, name] = row
@@ -352,6 +354,30 @@ def _ratio(values: pd.Series, others: pd.Series) -> Interval:
         return Interval(ratio, float("nan"), float("nan"), float("nan"), 0.0)
     found = relative_error(values, others, paired=True)
     return Interval.around(found.estimate + 1, found.error, found.freedom)
+
+
+def _stored_or_run(
+    config: ClotConfig,
+    made: Scene,
+    plans: Ladder,
+    controller: Controller,
+    seed: int,
+    folder: Path | None,
+    fresh: Callable[[], Snapshot],
+) -> Run:
+    """Return the run of a folder if it is complete and of these choices; else run, or go on."""
+    stored = Run.load(folder) if folder is not None and has_run(folder) else None
+    if (
+        stored is not None
+        and stored.complete
+        and stored.controller == controller.name
+        and stored.ladder == plans
+        and abs(stored.time - config.time) < SEGMENT
+        and dict(stored.about) == about_run(config, made, seed=seed)
+    ):
+        return stored
+    start = stored.snapshots[0] if stored is not None else fresh()
+    return aggregate(config, made, start, plans, controller=controller, seed=seed, folder=folder)
 
 
 def _start(config: ClotConfig, seed: int) -> Snapshot:

@@ -1,3 +1,4 @@
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -197,5 +198,8 @@ def test_stored_runs_give_the_same_table_in_the_order_of_the_controllers(tmp_pat
     assert found.table["nonbonded"].tolist() == [200, 50] * 2
     assert done[3].startswith("4/4")
     assert (folder_of(tmp_path, f"fixed {COARSE}", 8) / "run.json").is_file()
+    other = dataclasses.replace(config, shear_rate=0.1)
+    with pytest.raises(ParameterError, match="differs from"):
+        compare(other, LADDER, controllers, reference=f"fixed {FINE}", folder=tmp_path)
     starts = found.table["gyration_3"].groupby(found.table["seed"]).mean()
     assert starts.nunique() == 2

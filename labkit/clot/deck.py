@@ -10,6 +10,7 @@ would leave the others waiting.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from labkit.clot.averages import average_commands
 from labkit.clot.datafile import data_file, longest_bond
 from labkit.clot.flows import Channel, Flow, ReversePoiseuille, Shear
 from labkit.clot.forcefield import ForceField
-from labkit.clot.lees_edwards import first_snapshot, lead
+from labkit.clot.lees_edwards import first_snapshot, lead, require_start
 from labkit.clot.library import NO_KOKKOS
 from labkit.clot.plans import StepPlan
 from labkit.clot.state import Snapshot
@@ -48,6 +49,7 @@ _GHOST_BONDS = 1.5
 _BATH_TIME = 0.1
 _WALL_DEPTH = 0.5
 _SEEDS = 800_000_000
+_NAME = re.compile(r"[\w.+-]+", re.ASCII)
 _NOTES = """\
 # Platelets in plasma, written by labkit.clot. In this folder: mpirun -np 4 lmp -in {name}
 # Time steps: {plan} (fluid / interface / nonbonded / bonded); time: 2 x {time:g}.
@@ -102,11 +104,15 @@ def write_input(
     n_steps = plan.n_fluid_steps(time)
     target = Path(path).expanduser()
     name = target.name
-    if len(name.split()) != 1:
-        raise ParameterError(f"path={name!r} is not allowed; LAMMPS needs a name without spaces.")
+    if not _NAME.fullmatch(name) or target.is_dir():
+        raise ParameterError(
+            f"path={str(path)!r} is not allowed; LAMMPS needs a file's name without spaces, of "
+            "letters, digits and . _ + -"
+        )
     require_folder("path", target.parent)
-    target.parent.mkdir(parents=True, exist_ok=True)
     start = snapshot or first_snapshot(suspension, forcefield, flow, seed=seed)
+    require_start(start, suspension, flow)
+    target.parent.mkdir(parents=True, exist_ok=True)
     averages = average_commands(flow, start.box, bins=bins, n_steps=n_steps, files=name)
     commands = [
         *_NOTES.format(name=name, plan=plan, h4=plan.fluid, time=time).splitlines(),

@@ -32,14 +32,13 @@ from labkit.clot.averages import (
 from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField, require_positive
 from labkit.clot.frames import ShearFrame, put_in_box
-from labkit.clot.lees_edwards import first_snapshot
+from labkit.clot.lees_edwards import first_snapshot, require_start
 from labkit.clot.observation import Observation
 from labkit.clot.observe import observe
 from labkit.clot.plans import StepPlan
 from labkit.clot.simulation import EngineError, Segment
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
-from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 _BATH = 1_000_000
@@ -211,7 +210,7 @@ class Engine:
         ParameterError
             It is of another suspension or box.
         """
-        self._check(snapshot)
+        require_start(snapshot, self.suspension, self.flow)
         if self._lammps is None:
             self._start(snapshot)
             return
@@ -231,7 +230,7 @@ class Engine:
 
     def _start(self, snapshot: Snapshot) -> None:
         self._box = np.array(self.suspension.box, dtype=float)
-        self._check(snapshot)
+        require_start(snapshot, self.suspension, self.flow)
         self._lammps = library.new_lammps()
         with tempfile.TemporaryDirectory(prefix="labkit-clot-") as folder:
             data = Path(folder) / "data"
@@ -250,24 +249,6 @@ class Engine:
         if library.n_ranks() > 1:
             self._command(deck.REDISTRIBUTE)
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
-
-    def _check(self, snapshot: Snapshot) -> None:
-        n = self.suspension.n_particles
-        if snapshot.x.shape != (n, 3) or not np.array_equal(snapshot.box, self._box):
-            raise ParameterError(
-                f"snapshot has {len(snapshot.x)} particles in the box {snapshot.box}, the "
-                f"suspension {n} in {self._box}; use a snapshot of the same suspension."
-            )
-        if snapshot.tilt and not isinstance(self.flow, Shear):
-            raise ParameterError(
-                f"snapshot has tilt={snapshot.tilt:g}, which only Shear can continue; use a "
-                "snapshot without tilt."
-            )
-        if isinstance(self.flow, Channel) and not np.all(abs(snapshot.image[:, 1]) == 0):
-            raise ParameterError(
-                "snapshot has particles beyond the ends of y, where a Channel has its walls; "
-                "place platelets between them."
-            )
 
     def _advance(
         self,

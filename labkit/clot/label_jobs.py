@@ -30,7 +30,7 @@ from labkit.atomic import replace_text
 from labkit.choices import require_folder, require_whole
 from labkit.clot.labeling import label_trajectory
 from labkit.clot.labels import WINDOW, LabelSettings, LabelTable, Trajectory
-from labkit.clot.series import plan_array, plans_from
+from labkit.clot.series import as_json, plan_array, plans_from
 from labkit.distributed.slurm import SlurmRequest
 from labkit.distributed.tether import tether
 from labkit.errors import LabkitError, ParameterError
@@ -119,7 +119,7 @@ def prepare(
             f"folder={str(folder)!r} holds labels with other settings ({changed}); name another."
         )
     listed = [{**asdict(each), "changes": dict(each.changes)} for each in trajectories]
-    content = {"settings": record, "trajectories": listed}
+    content = json.loads(as_json({"settings": record, "trajectories": listed}))
     replace_text(path, json.dumps(content, indent=1) + "\n")
     return target
 

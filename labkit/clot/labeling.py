@@ -26,9 +26,11 @@ from labkit.clot.labels import (
     TrajectoryLabels,
     local_errors,
 )
+from labkit.clot.npz import read_arrays
 from labkit.clot.series import observation_arrays, observations_from
 from labkit.clot.simulation import EngineError, Simulation
 from labkit.clot.state import Snapshot
+from labkit.errors import ParameterError
 
 logger = logging.getLogger(__name__)
 
@@ -178,9 +180,15 @@ def _store_part(path: Path, snapshot: Snapshot, series: Series) -> None:
 
 
 def _load_part(path: Path) -> tuple[Snapshot, Series]:
-    with np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    state: dict[str, Any] = {f.name: arrays.pop(f"{_SNAPSHOT}{f.name}") for f in fields(Snapshot)}
+    try:
+        arrays = read_arrays(path)
+        state: dict[str, Any] = {
+            f.name: arrays.pop(f"{_SNAPSHOT}{f.name}") for f in fields(Snapshot)
+        }
+    except (OSError, KeyError, ValueError) as broken:
+        raise ParameterError(
+            f"{path} cannot be read ({broken}); remove it, and its trajectory is made anew."
+        ) from broken
     for name, scalar in (("tilt", float), ("time", float), ("n_segments", int)):
         state[name] = scalar(state[name])
     return Snapshot(**state), arrays

@@ -35,9 +35,16 @@ from numpy.typing import NDArray
 from labkit.atomic import replace_bytes
 from labkit.choices import require_whole
 from labkit.clot.forcefield import require_positive
+from labkit.clot.npz import read_arrays
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
-from labkit.clot.series import observation_arrays, observations_from, plan_array, plans_from
+from labkit.clot.series import (
+    as_json,
+    observation_arrays,
+    observations_from,
+    plan_array,
+    plans_from,
+)
 from labkit.clot.simulation import EngineError, Simulation
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
@@ -288,7 +295,7 @@ class LabelTable:
         arrays: dict[str, Any] = {
             "plans": plan_array(self.plans),
             "reference": plan_array([self.reference]),
-            "about": json.dumps([_about(labels) for labels in self.trajectories]),
+            "about": as_json([_about(labels) for labels in self.trajectories]),
             "shapes": json.dumps(shapes),
             "spans": np.array([self.window, self.segment]),
         }
@@ -312,9 +319,11 @@ class LabelTable:
         source = Path(path).expanduser()
         try:
             if source.is_dir():
-                return merged(map(cls.load, sorted(source.glob("*.labels.npz"))))
-            with np.load(source) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+                files = sorted(source.glob("*.labels.npz"))
+                if not files:
+                    raise ValueError("it has no labels of a whole trajectory")
+                return merged(map(cls.load, files))
+            arrays = read_arrays(source)
             about, shapes = (json.loads(str(arrays[name])) for name in ("about", "shapes"))
             window, segment = map(float, arrays["spans"])
             return cls(

@@ -35,11 +35,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from labkit.clot.flows import Flow
+from labkit.clot.flows import Channel, Flow, Shear
 from labkit.clot.forcefield import ForceField
 from labkit.clot.plans import StepPlan
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
+from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
 Images = NDArray[np.int32]
@@ -135,6 +136,27 @@ def free_height(suspension: Suspension, y: Array, height: float, *, n_heights: i
     above = (places - low) % height
     depth = np.minimum(above, high - low - above)
     return int(np.argmin(np.maximum(depth + _REACH, 0).sum(axis=1)))
+
+
+def require_start(snapshot: Snapshot, suspension: Suspension, flow: Flow) -> None:
+    """Refuse a snapshot from which a suspension cannot go on in a flow.
+
+    Raises
+    ------
+    ParameterError
+        It is no state of the suspension, is tilted without shear, or reaches into walls.
+    """
+    snapshot.require_of(suspension.n_particles, suspension.box)
+    if snapshot.tilt and not isinstance(flow, Shear):
+        raise ParameterError(
+            f"snapshot has tilt={snapshot.tilt:g}, which only Shear can continue; use a "
+            "snapshot without tilt."
+        )
+    if isinstance(flow, Channel) and np.any(snapshot.image[:, 1]):
+        raise ParameterError(
+            "snapshot has particles beyond the ends of y, where a Channel has its walls; "
+            "place platelets between them."
+        )
 
 
 def first_snapshot(

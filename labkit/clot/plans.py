@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from labkit.choices import require_whole
 from labkit.clot.forcefield import require_positive
 from labkit.errors import ParameterError
 
@@ -86,6 +87,7 @@ class StepPlan:
 
     def refined(self, factor: int) -> StepPlan:
         """Return the plan with every step divided by a whole number."""
+        require_whole("factor", factor, low=1)
         return StepPlan(**{name: getattr(self, name) / factor for name in LEVELS})
 
     def n_fluid_steps(self, time: float) -> int:

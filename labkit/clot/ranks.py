@@ -36,7 +36,9 @@ from labkit.choices import require_folder, require_whole
 from labkit.clot import deck, flows, forcefield, library
 from labkit.clot.flows import Flow, Quiescent
 from labkit.clot.forcefield import ForceField, require_positive
+from labkit.clot.lees_edwards import require_start
 from labkit.clot.plans import StepPlan
+from labkit.clot.series import as_json
 from labkit.clot.simulation import EngineError
 from labkit.clot.state import Snapshot
 from labkit.clot.suspension import Suspension
@@ -100,7 +102,7 @@ class Job:
         np.savez(folder / "suspension.npz", **_arrays(self.suspension))
         if self.snapshot is not None:
             self.snapshot.save(folder / "snapshot.npz")
-        replace_text(folder / "job.json", json.dumps(values, indent=1))
+        replace_text(folder / "job.json", as_json(values))
 
     @classmethod
     def load(cls, path: Path) -> Job:
@@ -245,6 +247,15 @@ def _check_ranks(job: Job, ranks: int, oversubscribe: bool) -> None:
             "reach; use fewer ranks or a larger box."
         )
     job.plan.n_fluid_steps(job.segment)
+    require_positive("time", job.time)
+    if job.relax:
+        require_positive("relax", job.relax)
+        StepPlan.single(deck.RELAXATION_STEP).n_fluid_steps(job.relax)
+    require_whole("seed", job.seed, low=0)
+    if job.bins is not None:
+        require_whole("bins", job.bins, low=1)
+    if job.snapshot is not None:
+        require_start(job.snapshot, job.suspension, job.flow)
     n = job.time / job.segment
     if n < 1 - 1e-6 or abs(n - round(n)) > 1e-6 * n:
         raise ParameterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -33,6 +34,23 @@ def observations_from(arrays: Mapping[str, NDArray[Any]]) -> tuple[Observation, 
     for values in rows:
         values |= {name: float(values[name]) for name in ("time", "fluid_temperature")}
     return tuple(Observation(**values) for values in rows)
+
+
+def as_json(values: Any) -> str:
+    """Return the JSON of values, numbers of NumPy among them.
+
+    Examples
+    --------
+    >>> as_json({"seed": np.int64(3)})
+    '{"seed": 3}'
+    """
+    return json.dumps(values, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")
 
 
 def plan_array(plans: Iterable[StepPlan]) -> Array:

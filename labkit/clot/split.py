@@ -25,6 +25,7 @@ from labkit.clot.engine import Engine, first_snapshot
 from labkit.clot.flows import Flow, Quiescent, Shear
 from labkit.clot.forcefield import ForceField
 from labkit.clot.impulses import Impulses
+from labkit.clot.lees_edwards import require_start
 from labkit.clot.observation import Observation
 from labkit.clot.observe import observe
 from labkit.clot.plans import StepPlan
@@ -206,17 +207,7 @@ class SplitEngine:
         ParameterError
             It is of another suspension, box or flow.
         """
-        n, box = self.suspension.n_particles, self.suspension.box
-        if snapshot.x.shape != (n, 3) or not np.array_equal(snapshot.box, box):
-            raise ParameterError(
-                f"snapshot has {len(snapshot.x)} particles in the box {snapshot.box}, the "
-                f"suspension {n} in {box}; use a snapshot of the same suspension."
-            )
-        if snapshot.tilt and not self.flow.rate:
-            raise ParameterError(
-                f"snapshot has tilt={snapshot.tilt:g}, which only Shear can continue; use a "
-                "snapshot without tilt."
-            )
+        require_start(snapshot, self.suspension, self.flow)
         self._state = snapshot
         self.time, self.n_segments = snapshot.time, snapshot.n_segments
 

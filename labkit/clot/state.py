@@ -7,14 +7,18 @@ its membrane and then its cytoplasm, plasma last.
 from __future__ import annotations
 
 import io
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labkit.atomic import replace_bytes
+from labkit.choices import require_whole
+from labkit.clot.npz import read_arrays
 from labkit.errors import ParameterError
 
 Array = NDArray[np.float64]
@@ -56,6 +60,39 @@ class Snapshot:
         shift[:, 0] += self.image[:, 1] * self.tilt
         return self.x + shift
 
+    def require_of(self, n_particles: int, box: Array) -> None:
+        """Refuse a state of something else, or one that is none.
+
+        Parameters
+        ----------
+        n_particles : int
+        box : array of shape (3,)
+            Edges [rc].
+
+        Raises
+        ------
+        ParameterError
+            Saying what is wrong with it.
+        """
+        shapes = {"x": self.x.shape, "v": self.v.shape, "image": self.image.shape}
+        if set(shapes.values()) != {(n_particles, 3)} or not np.array_equal(self.box, box):
+            listed = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+            raise ParameterError(
+                f"snapshot has {listed} in the box {self.box}, the suspension {n_particles} "
+                f"particles in {box}; use a snapshot of the same suspension."
+            )
+        if not (np.isfinite(self.x).all() and np.isfinite(self.v).all()):
+            raise ParameterError(
+                "snapshot has positions or velocities that are no finite numbers; use an earlier "
+                "one."
+            )
+        if not (abs(self.tilt) <= self.box[0] and math.isfinite(self.time)):
+            raise ParameterError(
+                f"snapshot has tilt={self.tilt:g} and time={self.time:g}; use a finite time, and "
+                f"a tilt of no more than the box's length, {self.box[0]:g}."
+            )
+        require_whole("snapshot.n_segments", self.n_segments, low=0)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the snapshot to a file, whole or not at all."""
         target = Path(path).expanduser()
@@ -76,8 +113,8 @@ class Snapshot:
             The file is missing or no snapshot.
         """
         try:
-            with np.load(path) as stored:
-                values = {item.name: stored[item.name] for item in fields(cls)}
+            stored = read_arrays(path)
+            values: dict[str, Any] = {item.name: stored[item.name] for item in fields(cls)}
         except (OSError, KeyError, ValueError) as broken:
             raise ParameterError(
                 f"snapshot={str(path)!r} cannot be read ({broken}); name a file that "

@@ -71,7 +71,7 @@ class Placed:
     normal: ArrayLike = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        center, normal = (np.asarray(value, dtype=float) for value in (self.center, self.normal))
+        center, normal = (numbers_or_nan(value) for value in (self.center, self.normal))
         if center.shape != (3,) or not np.all(np.isfinite(center)):
             raise ParameterError(f"center={self.center!r} is not allowed; use three lengths [rc].")
         length = np.linalg.norm(normal)
@@ -310,6 +310,14 @@ def folded(x: Array, box: Array) -> Array:
     return np.where(within < box, within, 0.0)
 
 
+def numbers_or_nan(values: ArrayLike) -> Array:
+    """Return numbers as an array, one nan where they are none, for a check that refuses that."""
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.array(math.nan)
+
+
 def require_box(box: ArrayLike) -> Array:
     """Return the edges of a box [rc], shape (3,), if there are three and they are long enough.
 
@@ -318,7 +326,7 @@ def require_box(box: ArrayLike) -> Array:
     ParameterError
         Naming the argument and the least edge.
     """
-    edges = np.asarray(box, dtype=float)
+    edges = numbers_or_nan(box)
     if edges.shape != (3,) or not np.all(np.isfinite(edges)) or edges.min() < SMALLEST_BOX:
         raise ParameterError(
             f"box={box!r} is not allowed; use three edges of at least {SMALLEST_BOX:g} rc."

@@ -156,6 +156,8 @@ def film(
     `FEWEST`; where that is still too many, times are left out evenly.
     """
     states = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
+    for state in states:
+        state.require_of(suspension.n_particles, suspension.box)
     states = spread(states, max(2, LIMIT // max(1, FEWEST * suspension.n_platelets)))
     most = BUDGET // max(1, len(states) * suspension.n_platelets)
     meshes = surfaces(states, suspension, most_vertices=int(np.clip(most, FEWEST, MOST)))

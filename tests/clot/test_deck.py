@@ -160,8 +160,20 @@ def test_a_deck_gives_the_temperature_and_the_viscosity_of_python(tmp_path, comm
     assert -stress[3] == pytest.approx(0.85, rel=0.3), "long runs: 0.82 to 0.87, five ways"
 
 
-def test_a_deck_needs_a_name_that_lammps_can_read(tmp_path):
+@pytest.mark.parametrize("name", ["my deck", "deck$x", "deck&", "#deck", "folder"])
+def test_a_deck_needs_a_name_that_lammps_can_read(tmp_path, name):
+    (tmp_path / "folder").mkdir()
     with pytest.raises(ParameterError, match="without spaces"):
         deck.write_input(
-            *(tmp_path / "my deck", plasma_box([4, 4, 4]), ForceField(), Quiescent(), PLAN), time=1
+            *(tmp_path / name, plasma_box([4, 4, 4]), ForceField(), Quiescent(), PLAN), time=1
         )
+
+
+def test_a_deck_does_not_start_from_the_state_of_something_else(tmp_path):
+    fluid, other = plasma_box([4, 4, 4]), plasma_box([4, 4, 5])
+    state = first_snapshot(other, ForceField(), Quiescent())
+    with pytest.raises(ParameterError, match="use a snapshot of the same suspension"):
+        deck.write_input(
+            *(tmp_path / "in.clot", fluid, ForceField(), Quiescent(), PLAN), time=1, snapshot=state
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -346,7 +346,13 @@ def test_segments_record_what_was_computed():
     [
         (lambda s: dataclasses.replace(s, x=s.x[1:]), "use a snapshot of the same suspension"),
         (lambda s: dataclasses.replace(s, box=s.box * 2), "use a snapshot of the same suspension"),
+        (lambda s: dataclasses.replace(s, v=s.v[1:]), r"v of shape \(191, 3\)"),
+        (lambda s: dataclasses.replace(s, image=s.image[:, 1:]), r"image of shape \(192, 2\)"),
+        (lambda s: dataclasses.replace(s, x=s.x * np.nan), "no finite numbers"),
         (lambda s: dataclasses.replace(s, tilt=1.0), "tilt=1, which only Shear can continue"),
+        (lambda s: dataclasses.replace(s, tilt=1e9), "no more than the box's length, 4"),
+        (lambda s: dataclasses.replace(s, time=np.nan), "time=nan; use a finite time"),
+        (lambda s: dataclasses.replace(s, n_segments=-1), "snapshot.n_segments=-1"),
     ],
 )
 def test_a_snapshot_of_something_else_is_refused(change, message):

@@ -70,6 +70,17 @@ def test_the_coarse_plan_is_wrong_by_more_than_the_fine_one(tmp_path):
     np.testing.assert_allclose(np.diff([o.time for o in labels.observations]), 0.04)
 
 
+def test_seeds_of_numpy_are_seeds(tmp_path):
+    folder = prepare([trajectory(seed) for seed in np.arange(2)], settings(), folder=tmp_path)
+    assert [each.seed for each in prepared(folder)[0]] == [0, 1]
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    (tmp_path / f"{trajectory(0).name}.part.npz").write_bytes(b"half of")
+    with pytest.raises(ParameterError, match=r"part\.npz cannot be read .* remove it"):
+        make_labels([trajectory(0)], settings(), folder=tmp_path)
+
+
 def test_a_killed_process_loses_nothing(tmp_path):
     many = settings(snapshots=20, label_every=2)
     whole = make_labels([trajectory(5)], many, folder=tmp_path / "whole")

@@ -48,7 +48,7 @@ def processes_of(folder):
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
-    written = job(forcefield=ForceField(kT=0.3, receptors=None), bins=4)
+    written = job(forcefield=ForceField(kT=0.3, receptors=None), bins=np.int64(4))
     written.save(tmp_path)
     read = Job.load(tmp_path / "job.json")
     for name in ("forcefield", "flow", "plan", "time", "segment", "bins", "noise", "snapshot"):
@@ -118,6 +118,10 @@ def test_ranks_do_not_outlive_the_program_that_started_them(tmp_path):
         ({}, {"ranks": 10_000, "oversubscribe": True}, "cells as wide as the forces"),
         ({"time": 0.05}, {"ranks": 1}, "whole multiple of segment=0.02"),
         ({}, {"ranks": 1, "timeout_s": -1.0}, "timeout_s=-1"),
+        ({"time": float("inf")}, {"ranks": 1}, "time=inf"),
+        ({"relax": -1.0}, {"ranks": 1}, "relax=-1"),
+        ({"seed": -1}, {"ranks": 1}, "seed=-1"),
+        ({"bins": 0}, {"ranks": 1}, "bins=0"),
     ],
 )
 def test_ranks_that_cannot_be_are_refused_before_anything_runs(tmp_path, changes, options, message):

@@ -113,6 +113,7 @@ def test_box_below_two_diameters_is_refused_along_every_edge(platelet, edge):
     ("choice", "message"),
     [
         ({"box": (9, 9)}, "box="),
+        ({"box": "large"}, "box='large' is not allowed; use three edges"),
         ({"box": (9, 9, float("nan"))}, "box="),
         ({"box": (2, 9, 9)}, "three edges of at least 3 rc"),
         ({"density": 0.0}, "density=0.0 is not allowed"),
@@ -125,7 +126,7 @@ def test_plasma_that_cannot_be_is_refused(choice, message):
         plasma_box(**{"box": (9, 9, 9), **choice})
 
 
-@pytest.mark.parametrize("place", [{"center": (1, 2)}, {"normal": (0, 0, 0)}])
+@pytest.mark.parametrize("place", [{"center": (1, 2)}, {"center": "abc"}, {"normal": (0, 0, 0)}])
 def test_places_that_are_none_are_refused(platelet, place):
     with pytest.raises(ParameterError, match=next(iter(place))):
         Placed(platelet, **{"center": (1, 2, 3), **place})

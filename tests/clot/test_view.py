@@ -124,6 +124,11 @@ def test_flat_picture_is_within_its_frame(suspension, snapshot):
     assert (places <= [300, 200]).all()
 
 
+def test_states_of_something_else_are_refused(suspension, snapshot):
+    with pytest.raises(ParameterError, match="use a snapshot of the same suspension"):
+        show_platelets(replace(snapshot, x=snapshot.x[1:]), suspension)
+
+
 def test_unknown_colors_are_refused(suspension, snapshot):
     with pytest.raises(ParameterError, match="color_by='speed' is not allowed; use 'platelet'"):
         show_platelets(snapshot, suspension, color_by="speed")

@@ -14,6 +14,7 @@ The finest plan has no safer one; where it fails, the run ends with an error tha
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -33,6 +34,7 @@ from labkit.clot.control.run_storage import ROLLBACK_COLUMNS, Run, has_run
 from labkit.clot.forcefield import require_positive
 from labkit.clot.observation import Observation
 from labkit.clot.plans import StepPlan
+from labkit.clot.series import as_json
 from labkit.clot.simulation import EngineError, Segment, Simulation
 from labkit.clot.state import Snapshot
 from labkit.errors import ParameterError
@@ -104,14 +106,15 @@ def drive(
         raise ParameterError("resume=True needs folder, the folder of the run to go on with.")
     if folder is not None:
         require_folder("folder", folder)
+    noted = _noted(about)
     run = _Progress(engine, controller, ladder, guard or Guard.of(engine.forcefield), bins)
     setting = {"controller": controller.name, "ladder": ladder, "segment": segment, "time": time}
     if resume and folder is not None and has_run(folder):
         stored = Run.load(folder)
-        setting["about"] = stored.about if about is None else dict(about)
+        setting["about"] = stored.about if about is None else noted
         run.go_on(stored, setting)
     else:
-        setting["about"] = dict(about or {})
+        setting["about"] = noted
         run.begin()
     while len(run.plans) < n:
         run.one_segment(segment, keep=len(run.plans) % (keep_every or n) == 0)
@@ -135,6 +138,17 @@ def require_segments(time: float, segment: float, ladder: Ladder) -> int:
     if n < 1 or not math.isclose(n * segment, time, rel_tol=1e-6):
         raise ParameterError(f"time={time:g}: use a whole multiple of segment={segment:g}.")
     return n
+
+
+def _noted(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return notes as a file gives them back, so that those of a resumed run compare equal."""
+    try:
+        noted: dict[str, Any] = json.loads(as_json(dict(about or {})))
+    except (TypeError, ValueError) as other:
+        raise ParameterError(
+            f"about={about!r} is not allowed ({other}); use numbers, words and lists of them."
+        ) from other
+    return noted
 
 
 class _Progress:
@@ -166,10 +180,12 @@ class _Progress:
 
     def go_on(self, run: Run, setting: Mapping[str, Any]) -> None:
         """Start where a stored run ended."""
-        for name, value in setting.items():
-            if getattr(run, name) != value:
+        bins = None if run.profile is None else run.profile.shape[1]
+        before = {name: getattr(run, name) for name in setting} | {"bins": bins}
+        for name, value in {**setting, "bins": self.bins}.items():
+            if before[name] != value:
                 raise ParameterError(
-                    f"{name}={value!r} differs from {getattr(run, name)!r} of the run in folder; "
+                    f"{name}={value!r} differs from {before[name]!r} of the run in folder; "
                     "name another folder, or give resume=False to replace the run."
                 )
         self.ledger = Ledger(run.work)

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from labkit.atomic import replace_bytes
 from labkit.clot.control.features import FEATURES
 from labkit.clot.forcefield import ForceField
+from labkit.clot.npz import read_arrays
 from labkit.clot.plans import StepPlan
 from labkit.clot.series import plan_array, plans_from
 from labkit.errors import ParameterError
@@ -202,9 +203,9 @@ class TrainedNetwork:
             The file is missing or holds something else.
         """
         try:
-            with np.load(path) as stored:
-                about = json.loads(str(stored["about"]))
-                arrays = {name: stored[name].astype(float) for name in stored if name != "about"}
+            stored = read_arrays(path)
+            about = json.loads(str(stored.pop("about")))
+            arrays: dict[str, Any] = {name: w.astype(float) for name, w in stored.items()}
             names = [name for name in arrays if name.startswith("weights/")]
             weights = {name.removeprefix("weights/"): arrays.pop(name) for name in names}
             plans = plans_from(arrays.pop("plans"))

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from labkit.atomic import replace_bytes, replace_text
 from labkit.clot.control.ladder import Ladder
 from labkit.clot.control.ledger import KINDS, WORK_COLUMNS
+from labkit.clot.npz import read_arrays
 from labkit.clot.observation import Observation
 from labkit.clot.plans import LEVELS, StepPlan
 from labkit.clot.series import observation_arrays, observations_from, plan_array, plans_from
@@ -184,8 +185,7 @@ class Run:
         source = Path(folder).expanduser()
         try:
             record = json.loads((source / "run.json").read_text())
-            with np.load(source / record["series"]) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_arrays(source / record["series"])
             return cls(
                 controller=record["controller"],
                 ladder=Ladder(plans_from(arrays["ladder"])),

@@ -176,6 +176,17 @@ def test_a_run_of_something_else_is_not_gone_on_with(engine, tmp_path):
     changed = {**SHORT, "segment": 0.2}
     with pytest.raises(ParameterError, match=r"segment=0\.2 differs"):
         drive(engine, FixedPlan(COARSE), **changed, folder=tmp_path, resume=True)
+    with pytest.raises(ParameterError, match="bins=4 differs from None"):
+        drive(engine, FixedPlan(COARSE), **SHORT, bins=4, folder=tmp_path, resume=True)
+
+
+def test_notes_are_compared_as_the_file_holds_them(engine, tmp_path):
+    about = {"seed": np.int64(3), "box": (5, 5)}
+    first = drive(engine, FixedPlan(COARSE), **SHORT, folder=tmp_path, about=about)
+    again = drive(engine, FixedPlan(COARSE), **SHORT, folder=tmp_path, about=about, resume=True)
+    assert first.about == again.about == {"seed": 3, "box": [5, 5]}
+    with pytest.raises(ParameterError, match=r"about=.* is not allowed"):
+        drive(engine, FixedPlan(COARSE), **SHORT, about={"engine": engine})
 
 
 def test_what_a_killed_process_leaves_does_not_harm_the_stored_run(engine, tmp_path):

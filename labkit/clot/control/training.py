@@ -32,6 +32,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labkit.choices import not_allowed
+from labkit.choices import not_allowed, require_folder
 from labkit.clot.control.autoencoder import CELLS, SeriesNetwork
 from labkit.clot.control.examples import Examples, examples
 from labkit.clot.control.features import LENGTH
@@ -52,7 +53,7 @@ from labkit.clot.control.torch_modules import ErrorModule, SeriesModule
 from labkit.clot.forcefield import ForceField
 from labkit.clot.labels import LabelTable
 from labkit.clot.scenes import scene
-from labkit.errors import ParameterError
+from labkit.errors import LabkitError, ParameterError
 
 _CONSTANT = 1e-6
 _log = logging.getLogger(__name__)
@@ -302,6 +303,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", type=Path, help="folder of labels to make the table of, before")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _obey(chosen)
+    except LabkitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _obey(chosen: argparse.Namespace) -> None:
+    require_folder("out", chosen.out)
     if chosen.labels:
         LabelTable.load(chosen.labels).save(chosen.table, half=True)
     table = LabelTable.load(chosen.table)
@@ -312,7 +323,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, network in networks.items():
         path = network.save(chosen.out / f"{name}.npz")
         _log.info("%s: %d bytes", path, path.stat().st_size)
-    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from labkit.clot.control.learned import (
 from labkit.clot.control.networks import TrainedNetwork
 from labkit.clot.control.replay import fixed, oracle, replay, safe_rung, score
 from labkit.clot.control.torch_modules import ErrorModule, SeriesModule, pinball
-from labkit.clot.control.training import Training, folds, forces_of, train, train_autoencoder
+from labkit.clot.control.training import Training, folds, forces_of, main, train, train_autoencoder
 from labkit.clot.forcefield import ForceField
 from labkit.clot.labels import LabelTable
 from labkit.clot.scenes import scene
@@ -275,3 +275,12 @@ def test_the_forces_of_a_table_are_those_of_its_scenes(label_table):
 def test_an_unknown_cell_is_refused(label_table):
     with pytest.raises(ParameterError, match="cell='rnn' is not allowed"):
         train_autoencoder(label_table, cell="rnn", forcefield=FORCES)
+
+
+def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file")]) == 1
+    assert main(["--table", str(tmp_path / "none.npz"), "--out", str(tmp_path)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: out=")
+    assert "none.npz" in second

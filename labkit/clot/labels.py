@@ -6,8 +6,11 @@ on a plan P and on a reference P* whose four steps are at most a quarter of any 
     e_p(P) = sqrt( sum over beads i of platelet p of |x_i - x_i*|^2 / n_p )
 
 with unwrapped positions at the end of the window. Without noise both runs follow the same equation,
-so that e is the error of the steps alone and falls with their square. Velocities are no measure:
-their error is the phase of the fastest bond vibrations. A controller bounds the largest e_p.
+so that e is the error of the steps alone. It falls with their square where friction is weak, and in
+proportion to them where friction dominates, as with the default forces, since friction is computed
+from velocities of half a step before: P* then leaves up to a quarter of the finest plan's error in
+e, and less of a coarser one's. Velocities are no measure: their error is the phase of the fastest
+bond vibrations. A controller bounds the largest e_p.
 
 A trajectory wanders at random over the plans that are not far worse than the finest where it is, so
 that labels cover the states that each of them leads to, and is labeled at the start of segments.

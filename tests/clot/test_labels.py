@@ -114,6 +114,15 @@ def test_errors_of_labels_fall_with_the_square_of_the_steps(frictionless, coarse
     assert order(engine, start, plans, coarse.refined(16)) == pytest.approx(2.0, abs=0.35)
 
 
+def test_with_friction_errors_fall_in_proportion_to_the_steps(frictionless):
+    """LAMMPS takes friction from velocities of half a step before, so the order tends to 1."""
+    engine, start = frictionless
+    coarse = StepPlan(fluid=0.016, interface=0.008, nonbonded=0.004, bonded=0.002)
+    plans = [coarse, coarse.refined(2), coarse.refined(4)]
+    with Engine(engine.suspension, ForceField(), engine.flow, seed=2, snapshot=start) as rubbed:
+        assert order(rubbed, start, plans, coarse.refined(32)) == pytest.approx(1.1, abs=0.3)
+
+
 def test_a_reference_finer_by_four_is_right_to_a_tenth_of_what_it_measures(frictionless):
     """Of a method of second order 1/16 of the error is left."""
     engine, start = frictionless

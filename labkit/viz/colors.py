@@ -145,3 +145,27 @@ def _mix(first: str, second: str, share: float) -> str:
 def _short(value: float) -> str:
     text = f"{value:.3g}"
     return text.replace("-", "−") if float(text) else "0"
+
+
+def is_light(color: str) -> bool:
+    """Whether dark text is easier to read on a color than white.
+
+    Examples
+    --------
+    >>> is_light("#bfdff3"), is_light("#0072B2")
+    (True, False)
+    """
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+
+
+def pale(color: str, share: float = 0.35) -> str:
+    """Color mixed with white, of which it keeps a `share`.
+
+    Examples
+    --------
+    >>> pale("#000000", 0.5)
+    '#808080'
+    """
+    channels = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - share * (255 - channel)):02x}" for channel in channels)

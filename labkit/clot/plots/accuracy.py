@@ -11,15 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from labkit.clot.plans import LEVELS
-from labkit.clot.plots.colors import FAMILY_COLORS, FAMILY_MARKERS, GRAY, MODEL, WRONG, family, pale
-from labkit.clot.plots.marks import (
-    horizontal,
-    legend_below,
-    name_points,
-    require_columns,
-    whiskers,
-)
+from labkit.clot.plots.colors import FAMILY_COLORS, FAMILY_MARKERS, GRAY, MODEL, WRONG, family
+from labkit.clot.plots.marks import horizontal, legend_below, name_points, whiskers
+from labkit.viz.colors import pale
 from labkit.viz.style import axis_label, new_axes
+from labkit.viz.tables import require_columns
 
 _PLAN = re.compile(r"\S+ / \S+ / \S+ / \S+$")
 BEST = "beaten by none in both"

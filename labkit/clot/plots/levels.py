@@ -11,10 +11,12 @@ from matplotlib.patches import Patch
 
 from labkit.clot.cost import SETUP, CostModel
 from labkit.clot.plans import LEVELS, StepPlan
-from labkit.clot.plots.colors import GRAY, INK, LEVEL_COLORS, MODEL, WRONG, light, pale
-from labkit.clot.plots.marks import duration, horizontal, legend_below, require_columns, whiskers
+from labkit.clot.plots.colors import GRAY, INK, LEVEL_COLORS, MODEL, WRONG
+from labkit.clot.plots.marks import duration, horizontal, legend_below, whiskers
 from labkit.errors import ParameterError
+from labkit.viz.colors import is_light, pale
 from labkit.viz.style import new_axes
+from labkit.viz.tables import require_columns
 
 WRITTEN = 0.055
 """Share of a bar above which a part has room for its number."""
@@ -124,7 +126,7 @@ def level_costs(
         share, color = 100 * table[name].to_numpy() / total, LEVEL_COLORS[name]
         ax.barh(rows, share, left=left, height=0.64, color=color, edgecolor="white", linewidth=0.6)
         for row in np.flatnonzero(share > 100 * WRITTEN):
-            ink = INK if light(color) else "white"
+            ink = INK if is_light(color) else "white"
             at = (left[row] + share[row] / 2, row)
             ax.text(*at, f"{share[row]:.0f}", ha="center", va="center", fontsize=9, color=ink)
         left += share

@@ -16,7 +16,6 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.errors import ParameterError
 from labkit.viz.style import MPLSTYLE
 
 
@@ -186,19 +185,3 @@ def whiskers(frame: pd.DataFrame, column: str) -> NDArray[np.float64] | None:
     low = middle - frame[f"{column}_low"].to_numpy(dtype=float)
     high = frame[f"{column}_high"].to_numpy(dtype=float) - middle
     return np.array([low.clip(min=0), high.clip(min=0)])
-
-
-def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Refuse a table without rows, or without a column that a figure needs.
-
-    Raises
-    ------
-    ParameterError
-        Naming the table, what it has and what it lacks.
-    """
-    missing = [column for column in needed if column not in frame]
-    if missing or not len(frame):
-        raise ParameterError(
-            f"{name} has {len(frame)} rows and the columns {', '.join(map(str, frame.columns))}; "
-            f"it needs at least one row and {', '.join(needed)}."
-        )

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from labkit.clot.forcefield import Receptors
 from labkit.clot.observe import receptor_energy
-from labkit.clot.plots.colors import MODEL, pale
+from labkit.clot.plots.colors import MODEL
+from labkit.viz.colors import pale
 from labkit.viz.style import new_axes
 
 

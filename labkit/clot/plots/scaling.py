@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.clot.plots.colors import INK, MEASURED, MODEL, PUBLISHED
-from labkit.clot.plots.marks import amount, legend_beside, panels, require_columns
+from labkit.clot.plots.marks import amount, legend_beside, panels
 from labkit.clot.scaling import Projection
 from labkit.errors import ParameterError
+from labkit.viz.tables import require_columns
 
 KINDS = {"measured": MEASURED, "projection": MODEL, "published": PUBLISHED}
 PARTS = {

@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from labkit.clot.control.run_storage import Run
 from labkit.clot.observation import Observation
 from labkit.clot.plans import LEVELS, StepPlan
-from labkit.clot.plots.colors import INK, LEVEL_COLORS, REGIME_COLORS, pale
+from labkit.clot.plots.colors import INK, LEVEL_COLORS, REGIME_COLORS
 from labkit.clot.plots.marks import legend_below, legend_beside, panels, step_axis
 from labkit.errors import ParameterError
+from labkit.viz.colors import pale
 from labkit.viz.style import PALETTE, new_axes
 
 CHANGE, FEW = 0.1, 2

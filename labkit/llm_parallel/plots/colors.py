@@ -49,27 +49,3 @@ COMPONENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Component of the memory, from the foot of a bar to its top, to its name and its color."""
-
-
-def light(color: str) -> bool:
-    """Whether dark text is easier to read on a color than white.
-
-    Examples
-    --------
-    >>> light("#bfdff3"), light("#0072B2")
-    (True, False)
-    """
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
-
-
-def pale(color: str, share: float = 0.35) -> str:
-    """Color mixed with white, of which it keeps a `share`.
-
-    Examples
-    --------
-    >>> pale("#000000", 0.5)
-    '#808080'
-    """
-    channels = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - share * (255 - channel)):02x}" for channel in channels)

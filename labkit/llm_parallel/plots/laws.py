@@ -12,10 +12,11 @@ from matplotlib.lines import Line2D
 
 from labkit.errors import ParameterError
 from labkit.llm_parallel.plots.colors import GRAY, INK, MODEL
-from labkit.llm_parallel.plots.marks import percent, percent_axis, require_columns, whole_log_axis
+from labkit.llm_parallel.plots.marks import percent, percent_axis, whole_log_axis
 from labkit.llm_parallel.published import FRONTIER_SCALING
 from labkit.llm_parallel.sweeps import LAWS, MIN_LAYERS
 from labkit.viz.style import MPLSTYLE, OKABE_ITO
+from labkit.viz.tables import require_columns
 
 TITLES: Mapping[str, str] = {
     "tensor_parallel": "1  Tensor parallelism costs",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
-
-from labkit.errors import ParameterError
 
 GIB = 1024.0**3
 
@@ -112,19 +109,3 @@ def words_only(ax: Axes, text: str) -> None:
     """Write a sentence where there is nothing to draw."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
-
-
-def require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Refuse a table without rows, or without a column that a figure needs.
-
-    Raises
-    ------
-    ParameterError
-        Naming the table, what it has and what it lacks.
-    """
-    missing = [column for column in needed if column not in frame]
-    if missing or not len(frame):
-        raise ParameterError(
-            f"{name} has {len(frame)} rows and the columns {', '.join(map(str, frame.columns))}; "
-            f"it needs at least one row and {', '.join(needed)}."
-        )

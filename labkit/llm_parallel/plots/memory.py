@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from labkit.llm_parallel.plots.colors import COMPONENTS, FAILED, INK
-from labkit.llm_parallel.plots.marks import GIB, legend_beside, require_columns
+from labkit.llm_parallel.plots.marks import GIB, legend_beside
 from labkit.viz.style import new_axes
+from labkit.viz.tables import require_columns
 
 MAX_TICKS = 16
 SEPARATE = 24

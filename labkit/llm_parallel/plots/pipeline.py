@@ -13,8 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from labkit.llm_parallel.plots.colors import GRAY, INK, PARTS, light, pale
+from labkit.llm_parallel.plots.colors import GRAY, INK, PARTS
 from labkit.llm_parallel.plots.marks import percent
+from labkit.viz.colors import is_light, pale
 from labkit.viz.style import OKABE_ITO, axis_label, new_axes
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _draw_numbers(ax: Axes, frame: pd.DataFrame, colors: list[str], scale: float
                 ha="center",
                 va="center_baseline",
                 fontsize=_FONT_PT,
-                color=INK if light(color) else "w",
+                color=INK if is_light(color) else "w",
             )
 
 

@@ -15,8 +15,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 from labkit.distributed.links import AlphaBeta
 from labkit.errors import ParameterError
 from labkit.llm_parallel.plots.colors import GRAY, INK
-from labkit.llm_parallel.plots.marks import duration, legend_beside, require_columns
+from labkit.llm_parallel.plots.marks import duration, legend_beside
 from labkit.viz.style import MPLSTYLE, PALETTE, new_axes
+from labkit.viz.tables import require_columns
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EXACT = 1e-18

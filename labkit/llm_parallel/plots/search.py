@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from labkit.llm_parallel.plots.colors import BEST, FAILED, GRAY, INK, MODEL, pale
+from labkit.llm_parallel.plots.colors import BEST, FAILED, GRAY, INK, MODEL
 from labkit.llm_parallel.plots.marks import (
     GIB,
     amount,
@@ -19,11 +19,11 @@ from labkit.llm_parallel.plots.marks import (
     legend_beside,
     percent,
     percent_axis,
-    require_columns,
     words_only,
 )
-from labkit.viz.colors import ColorScale
+from labkit.viz.colors import ColorScale, pale
 from labkit.viz.style import OKABE_ITO, PALETTE, new_axes
+from labkit.viz.tables import require_columns
 
 if TYPE_CHECKING:
     from labkit.llm_parallel.search import SearchResult

@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 
 from labkit.choices import not_allowed
 from labkit.errors import ParameterError
-from labkit.llm_parallel.plots.colors import INK, PARTS, light
+from labkit.llm_parallel.plots.colors import INK, PARTS
 from labkit.llm_parallel.plots.marks import (
     duration,
     horizontal,
     percent,
     percent_axis,
 )
+from labkit.viz.colors import is_light
 from labkit.viz.style import new_axes
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def step_anatomy(
                 ha="center",
                 va="center",
                 fontsize=9,
-                color=INK if light(color) else "white",
+                color=INK if is_light(color) else "white",
             )
         left += part * scale
     for row, (end, whole) in enumerate(zip(left, total, strict=True)):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from labkit.llm_parallel.plots.colors import COMPONENTS, FAILED, PARTS, light, pale
+from labkit.llm_parallel.plots.colors import COMPONENTS, FAILED, PARTS
 from labkit.llm_parallel.plots.marks import GIB, duration, percent
 from labkit.llm_parallel.plots.pipeline import KINDS
+from labkit.viz.colors import is_light, pale
 
 if TYPE_CHECKING:
     from labkit.llm_parallel.schedule import Timeline
@@ -105,7 +106,7 @@ def anatomy_svg(parts: Mapping[str, float], *, width_px: int = 720) -> str:
         said = f"{label}: {duration(seconds)}, {share}"
         shapes.append(_path(_rectangles(np.array([left]), np.array([0.0]), wide, 26), color))
         if wide > 26:
-            ink = "#222222" if light(color) else "#ffffff"
+            ink = "#222222" if is_light(color) else "#ffffff"
             number = f"{100 * seconds / total:.0f} %"
             shapes.append(_text(left + wide / 2, 17, number, "middle", ink))
         shapes.append(_hint(left, 0, wide, 26, said))
@@ -174,7 +175,7 @@ def _numbers(
         for x, y, n, room in zip(left + wide / 2, foot, numbers, fits, strict=True)
         if room
     ]
-    ink = "#222222" if light(color) else "#ffffff"
+    ink = "#222222" if is_light(color) else "#ffffff"
     return f'<g fill="{ink}" font-size="10" text-anchor="middle">{"".join(texts)}</g>'
 
 

@@ -10,17 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from labkit.llm_parallel.plots.colors import GRAY, INK, MODEL, pale
-from labkit.llm_parallel.plots.marks import (
-    amount,
-    duration,
-    horizontal,
-    legend_beside,
-    percent,
-    require_columns,
-)
+from labkit.llm_parallel.plots.colors import GRAY, INK, MODEL
+from labkit.llm_parallel.plots.marks import amount, duration, horizontal, legend_beside, percent
 from labkit.llm_parallel.system import Efficiency
+from labkit.viz.colors import pale
 from labkit.viz.style import PALETTE, new_axes
+from labkit.viz.tables import require_columns
 
 if TYPE_CHECKING:
     from labkit.llm_parallel.calibrate import Calibration

@@ -285,9 +285,13 @@ class Engine:
                     put_in_box(self._lammps, self._box, walls=isinstance(self.flow, Channel))
                 done += n
         except Exception as error:
-            if not (isinstance(error, _BlownUpError) or type(error).__name__ in _OF_LAMMPS):
-                raise
-            raise self._blown_up(plan, n_steps, error) from error
+            if isinstance(error, _BlownUpError) or type(error).__name__ in _OF_LAMMPS:
+                raise self._blown_up(plan, n_steps, error) from error
+            self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
         return loop, *combined(averages)
 
     def _run(self, n_steps: int, before: int, bins: int | None) -> None:

@@ -323,6 +323,26 @@ def test_plasma_alone_that_blows_up_is_an_engine_error():
         engine.run(StepPlan.single(1.0), 50)
 
 
+def test_an_interrupted_run_leaves_no_half_state_and_can_be_restored(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with Engine(plasma_box([4, 4, 4]), ForceField(), Shear(0.3), seed=1) as engine:
+        start = engine.snapshot()
+        engine.run(PLAN, 0.1)
+        whole = engine.snapshot()
+        engine.restore(start)
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "_require_sound", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                engine.run(PLAN, 0.1)
+        with pytest.raises(EngineError, match="restore a snapshot"):
+            engine.snapshot()
+        engine.restore(start)
+        engine.run(PLAN, 0.1)
+        assert np.array_equal(engine.snapshot().x, whole.x)
+
+
 def test_closed_engines_leave_no_memory_behind():
     suspension, process = one_platelet(), psutil.Process()
     used = []

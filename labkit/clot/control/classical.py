@@ -6,14 +6,15 @@ a step h because of its velocity v or its acceleration a::
     h = min over beads of min( x_max / |v|, sqrt(2 x_max / |a|) )
 
 `StepDoubling` measures the error: it runs a noise-free window on its plan and on one with half of
-all steps. A method of second order leaves a quarter of the error there, so that the error is 4/3 of
-the difference. The change of step follows the proportional-integral controller of [1]_, with the
-tolerance tol and the last two errors e::
+all steps. A method of order p leaves 1/2^p of the error there, so the error is 2^p / (2^p - 1) times
+the difference. Friction makes p = 1 here, as `labkit.clot.labels` says. The change of step follows
+the proportional-integral controller of [1]_, with the tolerance tol and the last two errors e::
 
-    h' / h = (t / e_n)^(0.7/2) (e_(n-1) / t)^(0.4/2),    t = safety tol
+    h' / h = (t / e_n)^(0.7/p) (e_(n-1) / t)^(0.4/p),    t = safety tol
 
 A rung of the ladder stands for its mean `growth` of h. The wished-for h lies between two rungs, so
-that the error measured on the lower one is scaled to it, by h^2; the plan is that of the lower one.
+that the error measured on the lower one is scaled to it, by h^p; the plan is that of the lower one.
+A plan above the tolerance is left at once, and no step grows in the segment after that.
 
 References
 ----------
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from labkit.choices import not_allowed
+from labkit.choices import not_allowed, require_whole
 from labkit.clot.control.ladder import Ladder
 from labkit.clot.forcefield import require_positive
 from labkit.clot.labels import WINDOW, local_errors
@@ -39,7 +40,7 @@ from labkit.clot.simulation import EngineError, Simulation
 from labkit.clot.state import Snapshot
 from labkit.errors import ParameterError
 
-_INTEGRAL, _PROPORTIONAL = 0.7 / 2, 0.4 / 2
+_INTEGRAL, _PROPORTIONAL = 0.7, 0.4
 _LARGEST_CHANGE = 4.0
 _TINY = 1e-12
 
@@ -117,15 +118,25 @@ class StepDoubling:
         Part of the tolerance that is aimed at.
     window : float
         Length of the noise-free window, the same as that of labels so that tolerances agree [time].
+    order : int
+        Of the method: 1 with friction, 2 without.
     """
 
     def __init__(
-        self, tolerance: float, ladder: Ladder, *, safety: float = 0.9, window: float = WINDOW
+        self,
+        tolerance: float,
+        ladder: Ladder,
+        *,
+        safety: float = 0.9,
+        window: float = WINDOW,
+        order: int = 1,
     ) -> None:
+        require_whole("order", order, low=1, high=2)
         for name, value in (("tolerance", tolerance), ("safety", safety)):
             require_positive(name, value)
         ladder.require_divides("window", window)
         self.tolerance, self.ladder, self.safety, self.window = tolerance, ladder, safety, window
+        self.order = order
         self.name = f"step doubling {tolerance:g}"
         self.memory: dict[str, Any] = {}
 
@@ -134,13 +145,16 @@ class StepDoubling:
         height = float(self.memory.get("height", 0.0))
         rung = math.floor(height + _TINY)
         measured = self.embedded_error(engine, rung)
-        error = min(measured * self.ladder.growth ** (2 * (height - rung)), 1 / _TINY)
+        error = min(measured * self.ladder.growth ** (self.order * (height - rung)), 1 / _TINY)
         last = float(self.memory.get("error", error))
-        height += math.log(self._growth(error, last)) / math.log(self.ladder.growth)
-        height = min(max(height, 0.0), len(self.ladder) - 1.0)
-        if measured > self.tolerance:
-            height = min(height, max(rung - 1.0, 0.0))
-        self.memory = {"height": height, "error": error}
+        wished = height + math.log(self._growth(error, last)) / math.log(self.ladder.growth)
+        rejected = measured > self.tolerance
+        if rejected:
+            wished = min(wished, rung - 1.0)
+        elif self.memory.get("rejected", False):
+            wished = min(wished, height)
+        height = min(max(wished, 0.0), len(self.ladder) - 1.0)
+        self.memory = {"height": height, "error": error, "rejected": rejected}
         return self.ladder[math.floor(height + _TINY)]
 
     def embedded_error(self, engine: Simulation, rung: int) -> float:
@@ -157,12 +171,13 @@ class StepDoubling:
             )
         except EngineError:
             return math.inf
-        return 4 / 3 * float(errors.max(initial=0.0))
+        part = 2.0**self.order
+        return part / (part - 1) * float(errors.max(initial=0.0))
 
     def _growth(self, error: float, last: float) -> float:
         target = self.safety * self.tolerance
         now, before = (max(value, _TINY) / target for value in (error, last))
-        factor = now**-_INTEGRAL * before**_PROPORTIONAL
+        factor = (now**-_INTEGRAL * before**_PROPORTIONAL) ** (1 / self.order)
         return min(max(factor, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
 
 

@@ -24,8 +24,8 @@ def moving(x, v):
     return engine
 
 
-def windows_error(engine, rung):
-    return StepDoubling(1.0, LADDER, window=0.4).embedded_error(engine, rung)
+def windows_error(engine, rung, *, order=2):
+    return StepDoubling(1.0, LADDER, window=0.4, order=order).embedded_error(engine, rung)
 
 
 def test_a_fixed_plan_is_fixed():
@@ -74,13 +74,28 @@ def test_one_run_with_half_the_steps_tells_the_error_of_a_second_order_method():
 
 
 def test_step_doubling_settles_on_the_coarsest_plan_within_its_tolerance():
-    controller = StepDoubling(2e-3, LADDER, safety=1.0, window=0.4)
+    controller = StepDoubling(2e-3, LADDER, safety=1.0, window=0.4, order=2)
     for _ in range(12):
         plan = controller.plan([], moving(1.0, 0.3))
     rung = LADDER.rung(plan)
     assert 0 < rung < len(LADDER) - 1
     assert windows_error(moving(1.0, 0.3), rung) <= 2e-3
     assert windows_error(moving(1.0, 0.3), rung + 1) > 2e-3
+
+
+def test_the_same_difference_is_a_larger_error_of_a_first_order_method():
+    second = windows_error(moving(1.0, 0.3), 3)
+    assert windows_error(moving(1.0, 0.3), 3, order=1) == pytest.approx(2 / (4 / 3) * second)
+
+
+def test_steps_do_not_grow_right_after_a_plan_above_the_tolerance():
+    controller = StepDoubling(2e-3, LADDER, window=0.4)
+    calm, rough = moving(0.01, 0.0), moving(10.0, 3.0)
+    controller.memory = {"height": 5.0, "error": 1e-3}
+    lowered = LADDER.rung(controller.plan([], rough))
+    assert lowered < 5
+    assert LADDER.rung(controller.plan([], calm)) == lowered
+    assert LADDER.rung(controller.plan([], calm)) > lowered
 
 
 def test_step_doubling_tightens_at_once_and_falls_to_the_finest_plan_where_all_blow_up():

@@ -6,8 +6,8 @@ a step h because of its velocity v or its acceleration a::
     h = min over beads of min( x_max / |v|, sqrt(2 x_max / |a|) )
 
 `StepDoubling` measures the error: it runs a noise-free window on its plan and on one with half of
-all steps. A method of order p leaves 1/2^p of the error there, so the error is 2^p / (2^p - 1) times
-the difference. Friction makes p = 1 here, as `labkit.clot.labels` says. The change of step follows
+all steps. A method of order p leaves 1/2^p of the error there: the error is the difference times
+2^p / (2^p - 1). Friction makes p = 1 here, as `labkit.clot.labels` says. The change of step follows
 the proportional-integral controller of [1]_, with the tolerance tol and the last two errors e::
 
     h' / h = (t / e_n)^(0.7/p) (e_(n-1) / t)^(0.4/p),    t = safety tol

@@ -107,8 +107,12 @@ class Ledger:
 
 
 def segments_from(work: pd.DataFrame) -> list[Segment]:
-    """Return the segments of an engine that a ledger holds, without their averages."""
-    rows = work[work["kind"].isin(("run", "rolled back", "probe"))]
+    """Return the segments of an engine that a ledger holds, without their averages.
+
+    A plan that blew up left costs and no segment.
+    """
+    whole = work["step_fluid"].notna()
+    rows = work[whole & work["kind"].isin(("run", "rolled back", "probe"))]
     return [
         Segment(
             plan=StepPlan(**{level: row[f"step_{level}"] for level in LEVELS}),

@@ -73,3 +73,13 @@ def test_what_is_only_measured_is_kept_on_demand():
     assert ledger.frame().empty
     ledger.keep(charge)
     assert list(ledger.frame()["kind"]) == ["rolled back"]
+
+
+def test_a_plan_that_blew_up_leaves_costs_and_no_segment():
+    ledger = Ledger()
+    with ledger.charged(0, "rolled back"):
+        pass
+    ledger.add(0, "run", segment(0.0))
+    frame = ledger.frame()
+    assert list(frame["kind"]) == ["rolled back", "run"]
+    assert [each.start for each in segments_from(frame)] == [0.0]

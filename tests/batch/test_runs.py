@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.atomic import replace_text
+from labkit.atomic import replace_bytes, replace_text
 from labkit.batch import claims, runs
 from labkit.batch.claims import this_process
 from labkit.batch.runs import claim, directory_name, read_status, run_key, write_status
@@ -244,7 +244,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_no_litter(tmp_path: Path) 
     path = tmp_path / "status.json"
     replace_text(path, "old")
     with pytest.raises(TypeError):
-        replace_text(path, 3)  # type: ignore[arg-type]
+        replace_bytes(path, 3)  # type: ignore[arg-type]
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["status.json"]
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()

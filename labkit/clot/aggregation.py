@@ -34,6 +34,8 @@ SEGMENT = 0.5
 X_MAX = 0.01
 """Displacement limit of a step [rc]."""
 START_PLAN = StepPlan(fluid=0.02, interface=0.01, nonbonded=0.0025, bonded=0.0025)
+STATES_JUDGED = 24
+"""States of a run whose plans are compared with the tolerance."""
 _FRAMES = 24
 _JUDGED = "judged.csv"
 
@@ -147,7 +149,13 @@ def about_run(config: ClotConfig, made: Scene, *, seed: int) -> dict[str, Any]:
     }
 
 
-def judge(run: Run, made: Scene, *, folder: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def judge(
+    run: Run,
+    made: Scene,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    states: int = STATES_JUDGED,
+) -> pd.DataFrame:
     """Compare the plans of a run with the tolerance that the run notes, where states were kept.
 
     Parameters
@@ -158,6 +166,8 @@ def judge(run: Run, made: Scene, *, folder: str | os.PathLike[str] | None = None
         What was run.
     folder : path, optional
         Of the run; the labels are stored beside it, and read if they are there.
+    states : int
+        At most so many of the kept states, evenly spaced.
 
     Returns
     -------
@@ -168,6 +178,7 @@ def judge(run: Run, made: Scene, *, folder: str | os.PathLike[str] | None = None
         not.
     """
     asked = _questions(run)
+    asked = asked[:: max(1, -(-len(asked) // states))]
     path = None if folder is None else Path(folder).expanduser() / _JUDGED
     labels = None if path is None or not path.is_file() else pd.read_csv(path)
     if labels is None or labels["plan"].tolist() != [str(plan) for _, plan in asked]:

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
+from joblib import Parallel, delayed
 
-from labkit.choices import not_allowed
+from labkit.choices import not_allowed, require_whole
 from labkit.clot.aggregation import (
     SEGMENT,
+    STATES_JUDGED,
     about_run,
     aggregate,
     controller_of,
@@ -230,6 +233,8 @@ def compare(
     reference: str,
     folder: str | os.PathLike[str] | None = None,
     judged: bool = True,
+    states: int = STATES_JUDGED,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run every controller from the same starts.
@@ -250,24 +255,58 @@ def compare(
     judged : bool
         Compare the plan of each segment whose start was kept with its tolerance, see
         `labkit.clot.aggregation.judge`; no cost of the run.
+    states : int
+        How many such segments of each run.
+    processes : int
+        Seeds that run at the same time.
     progress : callable, optional
         Gets the runs done, their number, and what is done.
     """
-    names = list(controllers)
+    require_whole("processes", processes, low=1)
+    names, seeds = list(controllers), list(config.ensemble())
+    of_seed = partial(_of_seed, config, plans, controllers, folder, states if judged else 0)
     rows: dict[tuple[int, str], pd.Series] = {}
-    for number, seed in enumerate(config.ensemble()):
-        made = config.system(seed=seed)
-        fresh = cache(partial(_start, config, seed))
-        for name in _rotated(names, number):
-            where = None if folder is None else folder_of(folder, name, seed)
-            run = _stored_or_run(config, made, plans, controllers[name](), seed, where, fresh)
-            labels = judge(run, made, folder=where) if judged else None
-            row = row_of(name, seed, run, made, skip=config.time / 4, labels=labels)
-            rows[seed, name] = row
-            if progress is not None:
-                progress(len(rows), len(names) * config.seeds, f"{name}, seed {seed}")
-    ordered = [rows[seed, name] for seed in config.ensemble() for name in names]
+    done: Iterator[tuple[int, str, pd.Series]]
+    if processes == 1:
+        done = chain.from_iterable(
+            of_seed(_rotated(names, n), seed) for n, seed in enumerate(seeds)
+        )
+    else:
+        ran = Parallel(n_jobs=min(processes, len(seeds)), return_as="generator_unordered")(
+            delayed(_all_of_seed)(of_seed, _rotated(names, n), seed) for n, seed in enumerate(seeds)
+        )
+        done = chain.from_iterable(ran)
+    for seed, name, row in done:
+        rows[seed, name] = row
+        if progress is not None:
+            progress(len(rows), len(names) * len(seeds), f"{name}, seed {seed}")
+    ordered = [rows[seed, name] for seed in seeds for name in names]
     return Comparison(pd.DataFrame(ordered).infer_objects().reset_index(drop=True), reference)
+
+
+def _of_seed(
+    config: ClotConfig,
+    plans: Ladder,
+    controllers: Contestants,
+    folder: str | os.PathLike[str] | None,
+    states: int,
+    names: Sequence[str],
+    seed: int,
+) -> Iterator[tuple[int, str, pd.Series]]:
+    """Yield the rows of one seed: controllers in the order of `names`, from the same start."""
+    made = config.system(seed=seed)
+    fresh = cache(partial(_start, config, seed))
+    for name in names:
+        where = None if folder is None else folder_of(folder, name, seed)
+        run = _stored_or_run(config, made, plans, controllers[name](), seed, where, fresh)
+        labels = judge(run, made, folder=where, states=states) if states else None
+        yield seed, name, row_of(name, seed, run, made, skip=config.time / 4, labels=labels)
+
+
+def _all_of_seed(
+    of_seed: Callable[..., Iterator[tuple[int, str, pd.Series]]], names: Sequence[str], seed: int
+) -> list[tuple[int, str, pd.Series]]:
+    return list(of_seed(names, seed))
 
 
 def folder_of(folder: str | os.PathLike[str], name: str, seed: int) -> Path:

@@ -183,7 +183,7 @@ class ClotConfig:
         plain = {name: _plain(value) for name, value in overrides.items()}
         given = preset_changes(preset, plain, PRESETS)
         start = PRESETS[preset]
-        start = dataclasses.replace(start, ranks=min(start.ranks, _cores()))
+        start = dataclasses.replace(start, ranks=min(start.ranks, usable_cores()))
         return dataclasses.replace(start, **given).validate()
 
     def as_dict(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -275,10 +275,10 @@ def _check_counts(config: ClotConfig) -> None:
     require_whole("ranks", config.ranks, low=1)
     require_whole("seed", config.seed, low=0, high=MAX_SEED - MAX_SEEDS)
     require_whole("n_platelets", config.n_platelets, low=2, high=MOST_PLATELETS)
-    if config.ranks > _cores():
+    if config.ranks > usable_cores():
         raise ParameterError(
-            f"ranks={config.ranks} is not allowed, as this process may use {_cores()} cores; use "
-            "no more than that."
+            f"ranks={config.ranks} is not allowed, as this process may use {usable_cores()} cores; "
+            "use no more than that."
         )
 
 

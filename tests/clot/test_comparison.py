@@ -174,7 +174,8 @@ def test_every_fixed_plan_and_every_way_to_choose_is_a_contestant():
 
 
 def test_stored_runs_give_the_same_table_in_the_order_of_the_controllers(tmp_path):
-    """A segment of two platelets in two seeds; the second call reads what the first one ran."""
+    """A segment of two platelets in two seeds; the second call reads what the first one ran, and
+    the third runs both seeds at the same time, in processes of their own."""
     config = ClotConfig.from_preset("quick", time=0.5, seeds=2, seed=7)
     controllers = {f"fixed {plan}": partial(FixedPlan, plan) for plan in LADDER}
     done: list[str] = []
@@ -198,6 +199,10 @@ def test_stored_runs_give_the_same_table_in_the_order_of_the_controllers(tmp_pat
     assert found.table["nonbonded"].tolist() == [200, 50] * 2
     assert done[3].startswith("4/4")
     assert (folder_of(tmp_path, f"fixed {COARSE}", 8) / "run.json").is_file()
+    beside = compare(config, LADDER, controllers, reference=f"fixed {FINE}", processes=2)
+    pd.testing.assert_frame_equal(
+        found.table.drop(columns=seconds), beside.table.drop(columns=seconds)
+    )
     other = dataclasses.replace(config, shear_rate=0.1)
     with pytest.raises(ParameterError, match="differs from"):
         compare(other, LADDER, controllers, reference=f"fixed {FINE}", folder=tmp_path)

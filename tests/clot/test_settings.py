@@ -132,10 +132,10 @@ def test_an_unknown_choice_names_the_nearest():
 
 
 def test_more_ranks_than_cores_are_refused_and_a_preset_asks_for_no_more(monkeypatch):
-    monkeypatch.setattr(settings, "_cores", lambda: 1)
+    monkeypatch.setattr(settings, "usable_cores", lambda: 1)
     assert refusal(ranks=2).startswith("ranks=2 is not allowed, as this process may use 1 core")
     assert ClotConfig.from_preset("full").ranks == 1
-    monkeypatch.setattr(settings, "_cores", lambda: 4)
+    monkeypatch.setattr(settings, "usable_cores", lambda: 4)
     assert ClotConfig.from_preset("full", ranks=4).ranks == 4
     assert ClotConfig.from_preset("full").ranks == PRESETS["full"].ranks
 

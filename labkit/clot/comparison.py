@@ -12,9 +12,11 @@ time units all the same: a property is known as well as its mean over time and s
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -36,6 +38,7 @@ from labkit.clot.aggregation import (
 from labkit.clot.analysis.intervals import Interval, mean_interval, relative_error
 from labkit.clot.analysis.properties import OUTSIDE, WITHIN, properties, property_errors
 from labkit.clot.control.classical import FixedPlan
+from labkit.clot.control.drive import drive
 from labkit.clot.control.ladder import Ladder
 from labkit.clot.control.protocol import Controller
 from labkit.clot.control.run_storage import Run, has_run
@@ -298,9 +301,22 @@ def _of_seed(
     fresh = cache(partial(_start, config, seed))
     for name in names:
         where = None if folder is None else folder_of(folder, name, seed)
-        run = _stored_or_run(config, made, plans, controllers[name](), seed, where, fresh)
+        with _untold():
+            run = _stored_or_run(config, made, plans, controllers[name](), seed, where, fresh)
         labels = judge(run, made, folder=where, states=states) if states else None
         yield seed, name, row_of(name, seed, run, made, skip=config.time / 4, labels=labels)
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Rollbacks of plans that are compared are a column of the table, and no news."""
+    log = logging.getLogger(drive.__module__)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _all_of_seed(

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from labkit.clot.engine import Engine
-from labkit.clot.flows import Quiescent, Shear
+from labkit.clot.flows import Shear
 from labkit.clot.forcefield import ForceField, Receptors
 from labkit.clot.plans import StepPlan
 from labkit.clot.platelet import Platelet
@@ -134,10 +135,24 @@ def test_a_box_has_as_many_cells_as_the_reach_of_the_forces_fits_into_it():
     assert n_cells(plasma_box([6, 6, 3]), ForceField()) == 4 * 4 * 2
 
 
+def ranks_of(folder):
+    """Only the ranks: neither mpirun nor what watches it."""
+    start = [sys.executable, "-m", "labkit.clot.ranks", "--job"]
+    return [pid for pid in processes_of(folder) if psutil.Process(pid).cmdline()[:4] == start]
+
+
+def kill_a_rank(folder):
+    deadline = time.monotonic() + 60
+    while len(ranks_of(folder)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(ranks_of(folder)[-1], signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tether is Linux's")
 def test_a_rank_that_dies_is_an_error_with_the_end_of_its_log(tmp_path):
-    broken = job(flow=Quiescent())
+    killer = threading.Thread(target=kill_a_rank, args=(tmp_path,))
+    killer.start()
     with pytest.raises(LabkitError, match=r"(?s)ended with code.*ranks.log ends:"):
-        run_ranks(
-            *[Job(**{**vars(broken), "segment": 0.02, "seed": -1})],
-            **{**TWO, "folder": tmp_path, "timeout_s": 60},
-        )
+        run_ranks(job(time=1e5, segment=1e5), **TWO, folder=tmp_path, timeout_s=120)
+    killer.join()
+    assert processes_of(tmp_path) == []

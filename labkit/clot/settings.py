@@ -298,5 +298,5 @@ PRESETS = {
         seed=100,
     ),
 }
-"""``quick`` is a lesson in a minute; ``full`` runs the ensembles with seeds that no shipped label has,
-about 10 minutes on two cores."""
+"""``quick`` is a lesson in a minute; ``full`` runs the ensembles, about 10 minutes on two cores,
+with seeds that no shipped label has."""
